@@ -1,0 +1,37 @@
+# Python 3.10 to 3.13; another interpreter: make run PYTHON=python3.12
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+INSTALLED := .venv/.installed
+
+.PHONY: run fashion-mnist test check bench schema clean
+
+run: $(INSTALLED)  ## compare the optimizers of params.yaml
+	@$(DVC_WITHOUT_GIT)
+	dvc repro evaluate
+	dvc repro --single-item --force report
+
+fashion-mnist: $(INSTALLED)  ## the textbook's experiment
+	dvc exp run -S dataset.name=fashion_mnist -S train.epochs=5
+
+test: $(INSTALLED)  ## everything, without internet
+	python -m pytest
+
+check: $(INSTALLED)  ## format, lint, types
+	ruff format --check
+	ruff check
+	mypy
+
+bench: $(INSTALLED)  ## our training loop beside keras.Model.fit
+	python -m benchmarks.loop
+
+schema: $(INSTALLED)  ## params.schema.json, which editors check params.yaml with
+	python -m stages.common.params > params.schema.json
+
+clean:  ## everything that was made here, DVC's cache included
+	rm -rf .venv .cache .dvc/cache .dvc/tmp data/raw data/processed runs dvc_plots
+
+$(INSTALLED): requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "make: needs Python 3.10 to 3.13, this is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""What the stages share: parameters, the files between stages, the terminal. No TensorFlow."""

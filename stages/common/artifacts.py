@@ -1,0 +1,482 @@
+"""The files that pass between stages: one type, one reader and one writer for each.
+
+Every write is atomic. Measured values are written with six significant digits, so a file's bytes
+say what can be told apart and nothing more.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
+
+from stages.common.console import InputError
+
+UInt8Array = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.floating[Any]]
+T = TypeVar("T")
+
+RAW = Path("data/raw")
+PROCESSED = Path("data/processed")
+RUNS = Path("runs")
+EVALUATION = Path("evaluation")
+PLOTS = Path("plots")
+REPORT = Path("report")
+METRICS = Path("metrics.json")
+
+TRAIN = PROCESSED / "train.npz"
+VALIDATION = PROCESSED / "validation.npz"
+TEST = PROCESSED / "test.npz"
+DATASET = PROCESSED / "dataset.json"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a path beside `path` to write to, which takes its place when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last, for libraries that go by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+# data/raw
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """One file of `data/raw`, its content fixed by the hash."""
+
+    name: str
+    n_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """`data/raw/source.json`: which data set lies in the folder and where it comes from.
+
+    `format` is `idx`, the four gzipped files of MNIST and its relatives under their published
+    names, or `npz`, one file of arrays. `origin` holds the mirrors that publish the files, or says
+    how the arrays were made; the mirror that happened to answer changes no byte.
+    """
+
+    dataset: str
+    format: Literal["idx", "npz"]
+    origin: tuple[str, ...]
+    class_names: tuple[str, ...]
+    files: tuple[RawFile, ...]
+
+
+@dataclass(frozen=True)
+class RawArrays:
+    """A whole data set before the validation split.
+
+    Images are `(n, height, width, channels) uint8`, labels `(n,) uint8`.
+    """
+
+    train_images: UInt8Array
+    train_labels: UInt8Array
+    test_images: UInt8Array
+    test_labels: UInt8Array
+
+
+def read_source(folder: Path = RAW) -> Source:
+    return _read_json(folder / "source.json", Source)
+
+
+def write_source(source: Source, folder: Path = RAW) -> None:
+    _write_json(folder / "source.json", asdict(source))
+
+
+def read_raw_arrays(path: Path) -> RawArrays:
+    return RawArrays(**_read_arrays(path))
+
+
+def write_raw_arrays(path: Path, arrays: RawArrays) -> None:
+    _write_arrays(path, {field.name: getattr(arrays, field.name) for field in fields(arrays)})
+
+
+# data/processed
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split: images `(n, height, width, channels) uint8`, labels `(n,) uint8`."""
+
+    images: UInt8Array
+    labels: UInt8Array
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """`data/processed/dataset.json`.
+
+    `pixel_maximum` is the largest pixel of the training split: the model's first layer divides by
+    it, so that a saved model takes raw pixels.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    height: int
+    width: int
+    channels: int
+    pixel_maximum: int
+    n_train: int
+    n_validation: int
+    n_test: int
+
+
+def read_examples(path: Path) -> Examples:
+    return Examples(**_read_arrays(path))
+
+
+def write_examples(path: Path, examples: Examples) -> None:
+    _write_arrays(path, {"images": examples.images, "labels": examples.labels})
+
+
+def read_dataset(path: Path = DATASET) -> Dataset:
+    return _read_json(path, Dataset)
+
+
+def write_dataset(dataset: Dataset, path: Path = DATASET) -> None:
+    _write_json(path, asdict(dataset))
+
+
+# runs/NAME
+
+Phase = Literal["tuning", "confirmation"]
+Status = Literal["completed", "diverged"]
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A row of `runs/NAME/trials.csv`: one trial.
+
+    The rate is `learning_rate_factor` times the configured one; of a schedule, its largest value.
+    Losses are mean cross-entropies in nats, accuracies fractions. `n_epochs` and `n_steps` count
+    what was run; scores are of the last epoch, and None where the trial diverged.
+    """
+
+    phase: Phase
+    learning_rate_factor: float
+    learning_rate: float
+    seed: int
+    status: Status
+    n_epochs: int
+    n_steps: int
+    train_loss: float | None
+    train_accuracy: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+    best_epoch: int | None
+    best_validation_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """A row of `runs/NAME/curves.csv`: one epoch of one trial; None for what is not finite.
+
+    Training scores are means over the epoch's minibatches, each before its update.
+    """
+
+    phase: Phase
+    learning_rate_factor: float
+    seed: int
+    epoch: int
+    train_loss: float | None
+    train_accuracy: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """`runs/NAME/run.json`: what trained.
+
+    `optimizer` is Keras's full configuration, defaults included, but for the learning rate.
+    `n_state` counts the numbers that the optimizer keeps for the `n_parameters` weights.
+    `versions` are of the packages that compute the numbers.
+    """
+
+    class_name: str
+    optimizer: Mapping[str, Any]
+    jit_compile: bool
+    n_parameters: int
+    n_state: int
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """`runs/NAME/weights.npz`: the final weights of the completed confirmation trials.
+
+    `learning_rate_factors` and `seeds` are `(n_trials,)`; `arrays` holds one
+    `(n_trials, ...) float32` per weight, in the order of `keras.Model.weights`.
+    """
+
+    learning_rate_factors: FloatArray
+    seeds: npt.NDArray[np.int64]
+    arrays: tuple[FloatArray, ...]
+
+
+def read_trials(folder: Path) -> list[TrialRow]:
+    return _read_rows(folder / "trials.csv", TrialRow)
+
+
+def write_trials(folder: Path, rows: Sequence[TrialRow]) -> None:
+    _write_rows(folder / "trials.csv", TrialRow, rows)
+
+
+def read_epochs(folder: Path) -> list[EpochRow]:
+    return _read_rows(folder / "curves.csv", EpochRow)
+
+
+def write_epochs(folder: Path, rows: Sequence[EpochRow]) -> None:
+    _write_rows(folder / "curves.csv", EpochRow, rows)
+
+
+def read_run(folder: Path) -> Run:
+    return _read_json(folder / "run.json", Run)
+
+
+def write_run(folder: Path, run: Run) -> None:
+    _write_json(folder / "run.json", asdict(run))
+
+
+def read_weights(folder: Path) -> Weights:
+    arrays = _read_arrays(folder / "weights.npz")
+    return Weights(
+        learning_rate_factors=arrays.pop("learning_rate_factors"),
+        seeds=arrays.pop("seeds"),
+        arrays=tuple(arrays[name] for name in sorted(arrays)),
+    )
+
+
+def write_weights(folder: Path, weights: Weights) -> None:
+    named = {f"weight_{index:04}": array for index, array in enumerate(weights.arrays)}
+    factors = weights.learning_rate_factors
+    arrays = {"learning_rate_factors": factors, "seeds": weights.seeds, **named}
+    _write_arrays(folder / "weights.npz", arrays)
+
+
+def read_architecture(folder: Path) -> str:
+    """The network as Keras's JSON, from pixels to logits."""
+    return (folder / "architecture.json").read_text(encoding="utf-8")
+
+
+def write_architecture(folder: Path, keras_json: str) -> None:
+    _write_json(folder / "architecture.json", json.loads(keras_json))
+
+
+# evaluation, metrics.json
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its confidence interval.
+
+    None where there is too little to tell: no mean without a value, no interval below two.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    standard_deviation: float | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What one optimizer reached over its confirmation seeds.
+
+    `test_accuracy`, `test_loss` and `validation_accuracy` are over the completed trials.
+    """
+
+    class_name: str
+    learning_rate: float
+    n_trials: int
+    n_diverged: int
+    test_accuracy: Estimate
+    test_loss: Estimate
+    validation_accuracy: Estimate
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`evaluation/comparison.json`: everything that is said of the optimizers, best first."""
+
+    dataset: Dataset
+    n_parameters: int
+    confidence: float
+    best: str | None
+    verdict: str
+    versions: Mapping[str, str]
+    optimizers: Mapping[str, Standing]
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A row of `evaluation/scores.csv`: one completed confirmation trial on the test images."""
+
+    optimizer: str
+    learning_rate_factor: float
+    learning_rate: float
+    seed: int
+    test_accuracy: float
+    test_loss: float
+    validation_accuracy: float
+
+
+def read_comparison(folder: Path = EVALUATION) -> Comparison:
+    return _read_json(folder / "comparison.json", Comparison)
+
+
+def write_comparison(comparison: Comparison, folder: Path = EVALUATION) -> None:
+    _write_json(folder / "comparison.json", _rounded(asdict(comparison)))
+
+
+def write_scores(rows: Sequence[ScoreRow], folder: Path = EVALUATION) -> None:
+    _write_rows(folder / "scores.csv", ScoreRow, rows)
+
+
+def write_metrics(comparison: Comparison, path: Path = METRICS) -> None:
+    """Writes the few numbers that `dvc metrics show` and `dvc metrics diff` put in a table."""
+    optimizers = {
+        name: {
+            "test_accuracy": standing.test_accuracy.mean,
+            "test_accuracy_low": standing.test_accuracy.low,
+            "test_accuracy_high": standing.test_accuracy.high,
+            "test_loss": standing.test_loss.mean,
+            "learning_rate": standing.learning_rate,
+            "n_diverged": standing.n_diverged,
+        }
+        for name, standing in sorted(comparison.optimizers.items())
+    }
+    content = {"best": comparison.best, "verdict": comparison.verdict, "optimizers": optimizers}
+    _write_json(path, _rounded(content))
+
+
+# plots
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A row of `plots/curves.csv`: means over an optimizer's completed confirmation trials."""
+
+    optimizer: str
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True)
+class AccuracyPoint:
+    """A row of `plots/accuracy.csv`: an optimizer's test accuracy with its interval."""
+
+    optimizer: str
+    test_accuracy: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class ConfusionCell:
+    """A row of `plots/confusion.csv`.
+
+    `share` is the fraction of the test images of class `actual` that are taken for `predicted`,
+    over all of the optimizer's completed confirmation trials.
+    """
+
+    optimizer: str
+    actual: str
+    predicted: str
+    share: float
+
+
+def write_curve_points(rows: Sequence[CurvePoint], folder: Path = PLOTS) -> None:
+    _write_rows(folder / "curves.csv", CurvePoint, rows)
+
+
+def write_accuracy_points(rows: Sequence[AccuracyPoint], folder: Path = PLOTS) -> None:
+    _write_rows(folder / "accuracy.csv", AccuracyPoint, rows)
+
+
+def write_confusion(rows: Sequence[ConfusionCell], folder: Path = PLOTS) -> None:
+    _write_rows(folder / "confusion.csv", ConfusionCell, rows)
+
+
+# How the three kinds of file are read and written.
+
+
+def _read_json(path: Path, kind: type[T]) -> T:
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    with replacing(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)
+
+
+def _read_rows(path: Path, kind: type[T]) -> list[T]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [{k: v or None for k, v in row.items()} for row in csv.DictReader(file)]
+        return TypeAdapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]
+    except (OSError, csv.Error, ValidationError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _write_rows(path: Path, kind: type[Any], rows: Iterable[Any]) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(kind))
+        writer.writerows(_rounded(astuple(row)) for row in rows)
+
+
+def _rounded(value: Any) -> Any:
+    """Cuts floats to six significant digits, in nested values as well."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(entry) for entry in value]
+    return value
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(f"{path}: not as its stage writes it; run `dvc repro` ({reason})")

@@ -1,0 +1,83 @@
+"""What a person sees on the terminal: progress, notices and errors."""
+
+import sys
+import time
+from collections.abc import Callable
+
+from tqdm import tqdm
+
+LINE_INTERVAL_S = 10.0
+
+
+class InputError(Exception):
+    """A fault of the input, told to the person who can mend it: where, what, and what is right."""
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Runs a stage's main function; a fault of the input becomes lines without a traceback."""
+    try:
+        main()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\nstopped; `dvc repro` runs this stage again", file=sys.stderr)
+        sys.exit(130)
+
+
+def notice(message: str) -> None:
+    """Prints a line without disturbing a progress bar."""
+    tqdm.write(message, file=sys.stderr)
+
+
+class Progress:
+    """How far a piece of work is and about how long the rest will take.
+
+    A bar on a terminal; elsewhere a line now and then and one at the end.
+
+    Args:
+        label: What is being done.
+        total: Units in all.
+        unit: What is counted: `trial`, `B`.
+    """
+
+    def __init__(self, label: str, total: int, unit: str) -> None:
+        self._label, self._total, self._unit = label, total, unit
+        self._done = 0
+        self._note = ""
+        self._started_s = self._printed_s = time.monotonic()
+        self._bar = tqdm(
+            total=total,
+            desc=label,
+            unit=unit if unit == "B" else f" {unit}",
+            unit_scale=unit == "B",
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Counts n more units as done; the note stands beside the bar."""
+        self._done += n
+        self._note = note
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(n)
+        now_s = time.monotonic()
+        if now_s - self._printed_s >= LINE_INTERVAL_S and self._done < self._total:
+            self._printed_s = now_s
+            left_s = (now_s - self._started_s) * (self._total / self._done - 1)
+            self._print_line(f"about {left_s:.0f} s left")
+
+    def __enter__(self) -> "Progress":  # noqa: PYI034, Python 3.10 has no typing.Self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        self._print_line(f"{time.monotonic() - self._started_s:.1f} s")
+
+    def _print_line(self, time_note: str) -> None:
+        if self._bar.disable:
+            count = f"{self._done} of {self._total} {self._unit}"
+            notice(
+                ": ".join((self._label, ", ".join(filter(None, (count, time_note, self._note)))))
+            )

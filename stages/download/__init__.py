@@ -1,0 +1,1 @@
+"""Published files, verified, in data/raw."""

@@ -1,0 +1,5 @@
+"""Test scores, statistics and a verdict in metrics.json, evaluation and plots."""
+
+from stages.common.determinism import prepare_environment
+
+prepare_environment()

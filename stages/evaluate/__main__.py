@@ -1,0 +1,32 @@
+"""`python -m stages.evaluate`: test scores, statistics and verdict, and the data of the plots."""
+
+from stages.common.artifacts import (
+    RUNS,
+    TEST,
+    read_dataset,
+    read_examples,
+    write_accuracy_points,
+    write_comparison,
+    write_confusion,
+    write_curve_points,
+    write_metrics,
+    write_scores,
+)
+from stages.common.console import run_stage
+from stages.common.params import load_params
+from stages.evaluate.comparison import evaluate, remove_forgotten
+
+
+def main() -> None:
+    params = load_params()
+    remove_forgotten(RUNS, params.optimizers)
+    result = evaluate(params, read_dataset(), read_examples(TEST), RUNS)
+    write_comparison(result.comparison)
+    write_metrics(result.comparison)
+    write_scores(result.scores)
+    write_curve_points(result.curves)
+    write_accuracy_points(result.accuracies)
+    write_confusion(result.confusion)
+
+
+run_stage(main)

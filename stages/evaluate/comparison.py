@@ -1,0 +1,183 @@
+"""Brings the optimizers' runs together and compares them on the test images."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import confusion_matrix
+
+from stages.common import artifacts
+from stages.common.artifacts import (
+    AccuracyPoint,
+    Comparison,
+    ConfusionCell,
+    CurvePoint,
+    Dataset,
+    EpochRow,
+    Examples,
+    ScoreRow,
+    Standing,
+    TrialRow,
+)
+from stages.common.console import notice
+from stages.common.params import Params
+from stages.evaluate.scoring import TestScore, score_trials
+from stages.evaluate.statistics import estimate
+from stages.evaluate.verdict import judge
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the stage hands on."""
+
+    comparison: Comparison
+    scores: tuple[ScoreRow, ...]
+    curves: tuple[CurvePoint, ...]
+    accuracies: tuple[AccuracyPoint, ...]
+    confusion: tuple[ConfusionCell, ...]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """One optimizer's run with the test scores of its completed confirmation trials."""
+
+    run: artifacts.Run
+    trials: tuple[TrialRow, ...]
+    completed: tuple[TrialRow, ...]
+    epochs: tuple[EpochRow, ...]
+    scores: tuple[TestScore, ...]
+
+
+def evaluate(params: Params, dataset: Dataset, test: Examples, runs: Path) -> Evaluation:
+    """Compares the optimizers that params.yaml names, and no others.
+
+    Args:
+        params: Which optimizers, and the level of the intervals.
+        dataset: What they were trained on.
+        test: The test images, read here and nowhere else.
+        runs: Holds a folder for each optimizer.
+
+    Raises:
+        InputError: If a run is missing or damaged.
+    """
+    outcomes = {name: _read_outcome(runs / name, test) for name in params.optimizers}
+    confidence = params.comparison.confidence
+    standings = {name: _standing(outcome, confidence) for name, outcome in outcomes.items()}
+    judgement = judge(standings, confidence)
+    run = next(iter(outcomes.values())).run
+    return Evaluation(
+        comparison=Comparison(
+            dataset=dataset,
+            n_parameters=run.n_parameters,
+            confidence=confidence,
+            best=judgement.best,
+            verdict=judgement.verdict,
+            versions=run.versions,
+            optimizers={name: standings[name] for name in judgement.ranking},
+        ),
+        scores=tuple(row for name, o in outcomes.items() for row in _score_rows(name, o)),
+        curves=tuple(row for name, o in outcomes.items() for row in _mean_curve(name, o)),
+        accuracies=tuple(_accuracy_point(name, standings[name]) for name in judgement.ranking),
+        confusion=tuple(
+            row
+            for name, o in outcomes.items()
+            for row in _confusion(name, o.scores, test, dataset.class_names)
+        ),
+    )
+
+
+def remove_forgotten(runs: Path, optimizers: Iterable[str]) -> None:
+    """Removes the runs of optimizers that params.yaml no longer names.
+
+    DVC leaves them behind, and this stage depends on the whole folder, so that they would leave a
+    trace in dvc.lock. DVC's cache still has them: a returning optimizer is not trained again.
+    """
+    for folder in sorted(runs.iterdir()):
+        if folder.name not in set(optimizers) and (folder / "trials.csv").exists():
+            shutil.rmtree(folder)
+            notice(f"{folder}: removed, since params.yaml no longer names it; DVC's cache keeps it")
+
+
+def _read_outcome(folder: Path, test: Examples) -> _Outcome:
+    trials = tuple(row for row in artifacts.read_trials(folder) if row.phase == "confirmation")
+    completed = {(row.learning_rate_factor, row.seed): row for row in trials}
+    weights = artifacts.read_weights(folder)
+    keys = zip(weights.learning_rate_factors.tolist(), weights.seeds.tolist(), strict=True)
+    return _Outcome(
+        run=artifacts.read_run(folder),
+        trials=trials,
+        completed=tuple(completed[key] for key in keys),
+        epochs=tuple(artifacts.read_epochs(folder)),
+        scores=tuple(score_trials(artifacts.read_architecture(folder), weights, test)),
+    )
+
+
+def _standing(outcome: _Outcome, confidence: float) -> Standing:
+    validation_accuracies = [row.validation_accuracy or 0.0 for row in outcome.completed]
+    return Standing(
+        class_name=outcome.run.class_name,
+        learning_rate=outcome.trials[0].learning_rate,
+        n_trials=len(outcome.trials),
+        n_diverged=len(outcome.trials) - len(outcome.completed),
+        test_accuracy=estimate([score.accuracy for score in outcome.scores], confidence),
+        test_loss=estimate([score.loss for score in outcome.scores], confidence),
+        validation_accuracy=estimate(validation_accuracies, confidence),
+    )
+
+
+def _score_rows(name: str, outcome: _Outcome) -> list[ScoreRow]:
+    return [
+        ScoreRow(
+            optimizer=name,
+            learning_rate_factor=row.learning_rate_factor,
+            learning_rate=row.learning_rate,
+            seed=row.seed,
+            test_accuracy=score.accuracy,
+            test_loss=score.loss,
+            validation_accuracy=row.validation_accuracy or 0.0,
+        )
+        for row, score in zip(outcome.completed, outcome.scores, strict=True)
+    ]
+
+
+def _mean_curve(name: str, outcome: _Outcome) -> list[CurvePoint]:
+    keys = {(row.learning_rate_factor, row.seed) for row in outcome.completed}
+    by_epoch: dict[int, list[EpochRow]] = {}
+    for row in outcome.epochs:
+        if row.phase == "confirmation" and (row.learning_rate_factor, row.seed) in keys:
+            by_epoch.setdefault(row.epoch, []).append(row)
+
+    def mean(rows: Sequence[EpochRow], score: str) -> float:
+        return float(np.mean([getattr(row, score) for row in rows]))
+
+    return [
+        CurvePoint(
+            optimizer=name,
+            epoch=epoch,
+            train_loss=mean(rows, "train_loss"),
+            train_accuracy=mean(rows, "train_accuracy"),
+            validation_loss=mean(rows, "validation_loss"),
+            validation_accuracy=mean(rows, "validation_accuracy"),
+        )
+        for epoch, rows in sorted(by_epoch.items())
+    ]
+
+
+def _accuracy_point(name: str, standing: Standing) -> AccuracyPoint:
+    accuracy = standing.test_accuracy
+    return AccuracyPoint(name, accuracy.mean, accuracy.low, accuracy.high)
+
+
+def _confusion(
+    name: str, scores: Sequence[TestScore], test: Examples, class_names: Sequence[str]
+) -> list[ConfusionCell]:
+    classes = range(len(class_names))
+    counts = sum(confusion_matrix(test.labels, s.predictions, labels=classes) for s in scores)
+    return [
+        ConfusionCell(name, class_names[actual], class_names[predicted], count / sum(row))
+        for actual, row in enumerate(np.asarray(counts).tolist() if scores else [])
+        for predicted, count in enumerate(row)
+        if sum(row)
+    ]

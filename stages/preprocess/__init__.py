@@ -1,0 +1,1 @@
+"""Decoded, checked and split arrays in data/processed."""

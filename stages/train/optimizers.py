@@ -1,0 +1,125 @@
+"""Keras's optimizers and learning-rate schedules, by class name and with Keras's own arguments."""
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+from keras.optimizers import schedules
+
+from stages.common import params
+from stages.common.console import InputError
+
+_REFUSED = {
+    "Optimizer": "it is the base class of the others",
+    "LossScaleOptimizer": "it wraps another; give that one a loss_scale_factor instead",
+    "LearningRateSchedule": "it is the base class of the others",
+}
+# Keras makes up a name where there is none; the learning rate has its own place.
+_NOT_ARGUMENTS = {"learning_rate", "name", "kwargs", "args"}
+
+
+def build_optimizer(name: str, settings: params.Optimizer) -> keras.optimizers.Optimizer:
+    """Builds the optimizer as params.yaml configures it.
+
+    Args:
+        name: Its key in `optimizers`, for messages.
+        settings: Its class, learning rate or schedule, and further arguments of Keras's.
+
+    Raises:
+        InputError: If Keras has no such class, the class no such argument, or the argument no such
+            value.
+    """
+    rate = build_learning_rate(name, settings)
+    key = f"optimizers.{name}"
+    return _build(key, keras.optimizers, keras.optimizers.Optimizer, settings, learning_rate=rate)
+
+
+def build_learning_rate(
+    name: str, settings: params.Optimizer
+) -> float | schedules.LearningRateSchedule:
+    """The optimizer's configured rate, or its schedule; arguments and errors as above."""
+    rate = settings.learning_rate
+    if not isinstance(rate, params.Schedule):
+        return rate
+    key = f"optimizers.{name}.learning_rate"
+    return _build(key, schedules, schedules.LearningRateSchedule, rate)
+
+
+def peak_learning_rate(rate: float | schedules.LearningRateSchedule, n_steps: int) -> float:
+    """The rate itself, or a schedule's largest value at 101 steps spread evenly over n_steps."""
+    if not isinstance(rate, schedules.LearningRateSchedule):
+        return rate
+    return max(float(rate(step)) for step in np.linspace(0, n_steps - 1, 101).round())
+
+
+def check_optimizers(optimizers: Mapping[str, params.Optimizer]) -> None:
+    """Lets every configured optimizer make one step, before anything is trained.
+
+    Keras looks at some values only when they are used.
+
+    Raises:
+        InputError: One line for each that cannot be built or cannot make a step.
+    """
+    faults = []
+    for name, settings in optimizers.items():
+        try:
+            _try_step(name, build_optimizer(name, settings))
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def _build(
+    key: str,
+    module: ModuleType,
+    base: type,
+    settings: params.Optimizer | params.Schedule,
+    **arguments: Any,
+) -> Any:
+    classes = {
+        name: member
+        for name, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, base)
+    }
+    class_name = settings.class_name
+    if class_name in _REFUSED and class_name in classes:
+        raise InputError(f"params.yaml: {key}.class_name: not {class_name}: {_REFUSED[class_name]}")
+    if class_name not in classes:
+        known = sorted(classes.keys() - _REFUSED.keys())
+        raise InputError(
+            f"params.yaml: {key}.class_name: no class {class_name!r} in Keras; "
+            f"{_suggest(class_name, known)}"
+        )
+    known = sorted(set(inspect.signature(classes[class_name]).parameters) - _NOT_ARGUMENTS)
+    for argument in settings.arguments:
+        if argument not in known:
+            raise InputError(
+                f"params.yaml: {key}.{argument}: not an argument of {class_name}; "
+                f"{_suggest(argument, known)}"
+            )
+    try:
+        return classes[class_name](**arguments, **settings.arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"params.yaml: {key}: {_one_line(error)}") from None
+
+
+def _try_step(name: str, optimizer: keras.optimizers.Optimizer) -> None:
+    weight = keras.Variable(np.zeros((2, 2), np.float32), name="kernel")
+    try:
+        optimizer.apply([keras.ops.ones((2, 2))], [weight])
+    except Exception as error:  # noqa: BLE001, Keras raises many kinds for a wrong value
+        raise InputError(f"params.yaml: optimizers.{name}: {_one_line(error)}") from None
+
+
+def _suggest(given: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(given, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

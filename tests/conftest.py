@@ -1,0 +1,24 @@
+"""What all tests share."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+# TensorFlow's own modules warn while they are imported, which is no fault of this project; the
+# import stands here, once, so that everywhere else a warning is an error.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import stages.train
+    import tensorflow  # noqa: F401
+
+PROJECT = Path(__file__).parent.parent
+SHARED_DATA = PROJECT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout; elsewhere the test says that it skips."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no {SHARED_DATA}: real data for trials, not part of the repository")
+    return SHARED_DATA
