@@ -7,11 +7,12 @@ say what can be told apart and nothing more.
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -105,7 +106,7 @@ def write_source(source: Source, folder: Path = RAW) -> None:
 
 
 def read_raw_arrays(path: Path) -> RawArrays:
-    return RawArrays(**_read_arrays(path))
+    return _read_arrays(path, RawArrays)
 
 
 def write_raw_arrays(path: Path, arrays: RawArrays) -> None:
@@ -143,7 +144,7 @@ class Dataset:
 
 
 def read_examples(path: Path) -> Examples:
-    return Examples(**_read_arrays(path))
+    return _read_arrays(path, Examples)
 
 
 def write_examples(path: Path, examples: Examples) -> None:
@@ -260,12 +261,11 @@ def write_run(folder: Path, run: Run) -> None:
 
 
 def read_weights(folder: Path) -> Weights:
-    arrays = _read_arrays(folder / "weights.npz")
-    return Weights(
-        learning_rate_factors=arrays.pop("learning_rate_factors"),
-        seeds=arrays.pop("seeds"),
-        arrays=tuple(arrays[name] for name in sorted(arrays)),
-    )
+    def gather(learning_rate_factors: Any, seeds: Any, **arrays: Any) -> Weights:
+        in_order = tuple(arrays[name] for name in sorted(arrays))
+        return Weights(learning_rate_factors, seeds, in_order)
+
+    return _read_arrays(folder / "weights.npz", gather)
 
 
 def write_weights(folder: Path, weights: Weights) -> None:
@@ -277,7 +277,7 @@ def write_weights(folder: Path, weights: Weights) -> None:
 
 def read_architecture(folder: Path) -> str:
     """The network as Keras's JSON, from pixels to logits."""
-    return (folder / "architecture.json").read_text(encoding="utf-8")
+    return json.dumps(_read_json(folder / "architecture.json", dict[str, Any]))
 
 
 def write_architecture(folder: Path, keras_json: str) -> None:
@@ -437,11 +437,13 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, text + "\n")
 
 
-def _read_arrays(path: Path) -> dict[str, Any]:
+def _read_arrays(path: Path, kind: Callable[..., T]) -> T:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError) as error:
+        # Opened here, since NumPy leaves a damaged archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return kind(**archive)
+    # A TypeError tells of an array too few or too many.
+    except (OSError, ValueError, EOFError, BadZipFile, TypeError) as error:
         raise _unreadable(path, error) from None
 
 
@@ -453,17 +455,25 @@ def _write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 def _read_rows(path: Path, kind: type[T]) -> list[T]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = [{k: v or None for k, v in row.items()} for row in csv.DictReader(file)]
-        return TypeAdapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]
-    except (OSError, csv.Error, ValidationError) as error:
+            columns, *lines = csv.reader(file)
+        entries = [dict(zip(columns, (v or None for v in line), strict=True)) for line in lines]
+        rows = TypeAdapter(list[kind]).validate_python(entries)  # type: ignore[valid-type]
+    except (OSError, csv.Error, ValueError) as error:
         raise _unreadable(path, error) from None
+    if columns != _columns(kind):
+        raise _unreadable(path, f"columns {columns}, should be {_columns(kind)}")
+    return rows
 
 
 def _write_rows(path: Path, kind: type[Any], rows: Iterable[Any]) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(field.name for field in fields(kind))
+        writer.writerow(_columns(kind))
         writer.writerows(_rounded(astuple(row)) for row in rows)
+
+
+def _columns(kind: type[Any]) -> list[str]:
+    return [field.name for field in fields(kind)]
 
 
 def _rounded(value: Any) -> Any:
@@ -477,6 +487,9 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
+def _unreadable(path: Path, error: Exception | str) -> InputError:
+    if isinstance(error, ValidationError):
+        fault = error.errors(include_url=False)[0]
+        error = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
     reason = " ".join(str(error).split())
     return InputError(f"{path}: not as its stage writes it; run `dvc repro` ({reason})")

@@ -38,7 +38,7 @@ class Progress:
     Args:
         label: What is being done.
         total: Units in all.
-        unit: What is counted: `trial`, `B`.
+        unit: What is counted: `trials`, `B`.
     """
 
     def __init__(self, label: str, total: int, unit: str) -> None:
@@ -46,13 +46,14 @@ class Progress:
         self._done = 0
         self._note = ""
         self._started_s = self._printed_s = time.monotonic()
+        self._is_terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
             desc=label,
-            unit=unit if unit == "B" else f" {unit}",
+            unit=unit,
             unit_scale=unit == "B",
-            dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+            bar_format="{desc} |{bar:20}| {n_fmt} of {total_fmt} {unit}, {remaining} left{postfix}",
+            disable=not self._is_terminal,
         )
 
     def advance(self, n: int = 1, note: str = "") -> None:
@@ -76,8 +77,6 @@ class Progress:
         self._print_line(f"{time.monotonic() - self._started_s:.1f} s")
 
     def _print_line(self, time_note: str) -> None:
-        if self._bar.disable:
-            count = f"{self._done} of {self._total} {self._unit}"
-            notice(
-                ": ".join((self._label, ", ".join(filter(None, (count, time_note, self._note)))))
-            )
+        if not self._is_terminal:
+            facts = [f"{self._done} of {self._total} {self._unit}", time_note]
+            notice(f"{self._label}: {', '.join(facts + [self._note] * bool(self._note))}")

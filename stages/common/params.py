@@ -6,11 +6,14 @@ Run as a program, it prints the JSON schema that editors use: `python -m stages.
 import difflib
 import json
 import re
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -22,7 +25,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
 from stages.common.console import InputError
 
@@ -32,7 +35,25 @@ MAX_SEED = 2**32 - 1
 OptimizerName = Annotated[str, StringConstraints(pattern=r"^\w[\w-]*$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
+T = TypeVar("T", int, float)
+
+
+def _join(values: Iterable[float]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    repeated = sorted({value for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"{_join(repeated)} repeated; each may stand once")
+    return values
+
+
+Distinct = Annotated[
+    tuple[T, ...],
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_check_distinct),
+]
 
 
 class _Section(BaseModel):
@@ -87,18 +108,16 @@ class Train(_Section):
 class Tuning(_Section):
     """The learning rates and seeds that each optimizer is tuned with."""
 
-    learning_rate_factors: tuple[PositiveFloat, ...] = Field(
-        min_length=1,
-        json_schema_extra={"uniqueItems": True},
-        description="Multiples of each optimizer's own learning_rate.",
+    learning_rate_factors: Distinct[PositiveFloat] = Field(
+        description="Multiples of each optimizer's own learning_rate."
     )
-    seeds: Seeds
+    seeds: Distinct[Seed]
 
 
 class Confirmation(_Section):
     """Fresh seeds, which tuning never saw."""
 
-    seeds: Seeds
+    seeds: Distinct[Seed]
 
 
 class Comparison(_Section):
@@ -149,21 +168,11 @@ class Params(_Section):
     optimizers: dict[OptimizerName, Optimizer] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _check_lists(self) -> "Params":
-        lists: dict[str, tuple[float, ...]] = {
-            "tuning.learning_rate_factors": self.tuning.learning_rate_factors,
-            "tuning.seeds": self.tuning.seeds,
-            "confirmation.seeds": self.confirmation.seeds,
-        }
-        for key, values in lists.items():
-            repeated = sorted({value for value in values if values.count(value) > 1})
-            if repeated:
-                raise _error(key, f"{_enumerate(repeated)} repeated; each may stand once")
+    def _check_seeds_fresh(self) -> "Params":
         shared = sorted(set(self.tuning.seeds) & set(self.confirmation.seeds))
         if shared:
-            raise _error(
-                "confirmation.seeds",
-                f"{_enumerate(shared)} also in tuning.seeds; take seeds that tuning never saw",
+            raise ValueError(
+                f"confirmation.seeds: take seeds that tuning never saw, not {_join(shared)}"
             )
         return self
 
@@ -177,15 +186,15 @@ def load_params(path: Path = PARAMS_PATH) -> Params:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506, a SafeLoader
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
-    try:
         # By way of JSON, where strict means what a reader of YAML expects: 1 is a number that a
         # fraction accepts, a list is a list, and "1" is text.
-        return Params.model_validate_json(json.dumps(content, default=str))
+        content = json.dumps(yaml.load(text, Loader=_Loader), default=str)  # noqa: S506, a SafeLoader
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Params.model_validate_json(content)
     except ValidationError as error:
         faults = error.errors(include_url=False)
         raise InputError("\n".join(f"{path}: {_describe(fault)}" for fault in faults)) from None
@@ -210,21 +219,15 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _error(key: str, message: str) -> PydanticCustomError:
-    return PydanticCustomError("list", "{key}: {message}", {"key": key, "message": message})
-
-
-def _enumerate(values: list[Any]) -> str:
-    return ", ".join(map(str, values)) + (" is" if len(values) == 1 else " are")
-
-
 def _describe(fault: ErrorDetails) -> str:
-    tags = {"number", "schedule", "auto", "[key]"}
-    location = [str(part) for part in fault["loc"] if part not in tags]
+    # Behind the keys of two kinds of value pydantic names the kind, which is no key of the file.
+    of_two_kinds = {"learning_rate", "target_accuracy"}
+    parts = [str(part) for part in fault["loc"] if part != "[key]"]
+    location = [part for before, part in pairwise(("", *parts)) if before not in of_two_kinds]
     message, given = fault["msg"], json.dumps(fault["input"], ensure_ascii=False, default=str)
     match fault["type"]:
-        case "list":
-            return message
+        case "value_error" if not location:
+            return message.removeprefix("Value error, ")
         case "missing":
             message = "missing"
         case "extra_forbidden":
@@ -236,10 +239,11 @@ def _describe(fault: ErrorDetails) -> str:
             message = f"should be a mapping of keys to values (is {given})"
         case "string_pattern_mismatch":
             message = "no name for a stage; use letters, digits, _ and -, and no - at the beginning"
-        case "too_short" if location == ["optimizers"]:
-            message = "empty; name at least one optimizer"
+        case "too_short":
+            message = "empty; give at least one"
         case _:
-            message = f"{message.replace('Input should', 'should')} (is {given})"
+            message = message.replace("Input should", "should").removeprefix("Value error, ")
+            message = f"{message} (is {given})"
     return f"{'.'.join(location) or 'the file'}: {message}"
 
 

@@ -5,6 +5,7 @@ so a download that was broken off, even by a kill, goes on where it was.
 """
 
 import hashlib
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import BinaryIO
 
 import requests
 
-from stages.common.artifacts import RawFile
+from stages.common.artifacts import RawFile, replacing
 from stages.common.console import InputError, Progress, notice
 
 PARTIAL_FOLDER = Path(".cache/downloads")
@@ -53,18 +54,17 @@ def fetch(file: RawFile, mirrors: Sequence[str], folder: Path) -> None:
             failures.append(f"  {mirror} ({error})")
             notice(f"{file.name}: {mirror}: {error}")
             continue
-        partial.replace(folder / file.name)
+        with replacing(folder / file.name) as temporary:
+            shutil.move(partial, temporary)
         return
     raise InputError(
         "\n".join(
             (
                 f"{folder / file.name}: no mirror gave the file. Tried:",
                 *failures,
-                "Ways out: set DATASET_MIRROR to a URL or a local folder that holds the published "
-                "files; go on with",
-                "what was loaded so far by another `dvc repro`; or set dataset.name in params.yaml "
-                "to digits, which",
-                "needs no network.",
+                "Ways out: run again later, a broken download goes on where it was; or set",
+                "DATASET_MIRROR to a URL or a local folder that holds the published files;",
+                "or set dataset.name in params.yaml to digits, which needs no network.",
             )
         )
     )
@@ -139,9 +139,13 @@ def _open_url(url: str, begun_at: int) -> Iterator[tuple[Iterator[bytes], int]]:
         with requests.get(
             url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
         ) as response:
+            if response.status_code == 416:
+                raise _TransferError("its file is shorter than the published one", retry=False)
             if response.status_code >= 400:
                 reason = f"HTTP {response.status_code} {response.reason}"
                 raise _TransferError(reason, retry=response.status_code >= 500)
+            # Some servers give the published packing itself out as an encoding; it is to stay.
+            response.raw.headers.pop("Content-Encoding", None)
             content_range = response.headers.get("Content-Range", "")
             resumed = response.status_code == 206 and content_range.startswith(f"bytes {begun_at}-")
             yield response.iter_content(_CHUNK_BYTES), begun_at if resumed else 0

@@ -16,6 +16,7 @@ from stages.common.artifacts import (
     CurvePoint,
     Dataset,
     EpochRow,
+    Estimate,
     Examples,
     ScoreRow,
     Standing,
@@ -23,7 +24,7 @@ from stages.common.artifacts import (
 )
 from stages.common.console import notice
 from stages.common.params import Params
-from stages.evaluate.scoring import TestScore, score_trials
+from stages.evaluate.scoring import TrialScore, score_trials
 from stages.evaluate.statistics import estimate
 from stages.evaluate.verdict import judge
 
@@ -47,7 +48,7 @@ class _Outcome:
     trials: tuple[TrialRow, ...]
     completed: tuple[TrialRow, ...]
     epochs: tuple[EpochRow, ...]
-    scores: tuple[TestScore, ...]
+    scores: tuple[TrialScore, ...]
 
 
 def evaluate(params: Params, dataset: Dataset, test: Examples, runs: Path) -> Evaluation:
@@ -102,28 +103,29 @@ def remove_forgotten(runs: Path, optimizers: Iterable[str]) -> None:
 
 def _read_outcome(folder: Path, test: Examples) -> _Outcome:
     trials = tuple(row for row in artifacts.read_trials(folder) if row.phase == "confirmation")
-    completed = {(row.learning_rate_factor, row.seed): row for row in trials}
-    weights = artifacts.read_weights(folder)
-    keys = zip(weights.learning_rate_factors.tolist(), weights.seeds.tolist(), strict=True)
     return _Outcome(
         run=artifacts.read_run(folder),
         trials=trials,
-        completed=tuple(completed[key] for key in keys),
+        completed=tuple(row for row in trials if row.status == "completed"),
         epochs=tuple(artifacts.read_epochs(folder)),
-        scores=tuple(score_trials(artifacts.read_architecture(folder), weights, test)),
+        scores=tuple(
+            score_trials(artifacts.read_architecture(folder), artifacts.read_weights(folder), test)
+        ),
     )
 
 
 def _standing(outcome: _Outcome, confidence: float) -> Standing:
-    validation_accuracies = [row.validation_accuracy or 0.0 for row in outcome.completed]
+    def accuracy(values: Iterable[float]) -> Estimate:
+        return estimate(list(values), confidence, lowest=0, highest=1)
+
     return Standing(
         class_name=outcome.run.class_name,
         learning_rate=outcome.trials[0].learning_rate,
         n_trials=len(outcome.trials),
         n_diverged=len(outcome.trials) - len(outcome.completed),
-        test_accuracy=estimate([score.accuracy for score in outcome.scores], confidence),
-        test_loss=estimate([score.loss for score in outcome.scores], confidence),
-        validation_accuracy=estimate(validation_accuracies, confidence),
+        test_accuracy=accuracy(score.accuracy for score in outcome.scores),
+        test_loss=estimate([score.loss for score in outcome.scores], confidence, lowest=0),
+        validation_accuracy=accuracy(row.validation_accuracy or 0.0 for row in outcome.completed),
     )
 
 
@@ -171,7 +173,7 @@ def _accuracy_point(name: str, standing: Standing) -> AccuracyPoint:
 
 
 def _confusion(
-    name: str, scores: Sequence[TestScore], test: Examples, class_names: Sequence[str]
+    name: str, scores: Sequence[TrialScore], test: Examples, class_names: Sequence[str]
 ) -> list[ConfusionCell]:
     classes = range(len(class_names))
     counts = sum(confusion_matrix(test.labels, s.predictions, labels=classes) for s in scores)

@@ -1,12 +1,11 @@
 """Scores of trained networks on the test images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 from scipy.special import log_softmax
 
 from stages.common.artifacts import Examples, FloatArray, Weights
@@ -15,7 +14,7 @@ CHUNK = 1000
 
 
 @dataclass(frozen=True)
-class TestScore:
+class TrialScore:
     """One network on the test images; `predictions` is `(n,) int64`, loss in nats."""
 
     predictions: npt.NDArray[np.int64]
@@ -23,7 +22,7 @@ class TestScore:
     loss: float
 
 
-def score_trials(architecture: str, weights: Weights, test: Examples) -> Iterator[TestScore]:
+def score_trials(architecture: str, weights: Weights, test: Examples) -> Iterator[TrialScore]:
     """Scores every trial's final weights, in their order.
 
     Args:
@@ -32,23 +31,18 @@ def score_trials(architecture: str, weights: Weights, test: Examples) -> Iterato
         test: The test images, which nothing has seen before.
     """
     model = keras.models.model_from_json(architecture)
-    predict = _predictor(model, test)
     for arrays in zip(*weights.arrays, strict=True):
         model.set_weights(arrays)
-        yield _score(predict(), test)
+        chunks = range(0, len(test.images), CHUNK)
+        logits = [model(test.images[start : start + CHUNK], training=False) for start in chunks]
+        yield _score(np.concatenate(logits), test)
 
 
-def _predictor(model: keras.Model, test: Examples) -> Callable[[], FloatArray]:
-    chunks = [tf.constant(test.images[i : i + CHUNK]) for i in range(0, len(test.images), CHUNK)]
-    call = tf.function(lambda images: model(images, training=False))
-    return lambda: np.concatenate([call(chunk).numpy() for chunk in chunks])
-
-
-def _score(logits: FloatArray, test: Examples) -> TestScore:
+def _score(logits: FloatArray, test: Examples) -> TrialScore:
     predictions = logits.argmax(axis=1)
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
     own = np.take_along_axis(log_probabilities, test.labels[:, np.newaxis].astype(int), axis=1)
-    return TestScore(
+    return TrialScore(
         predictions=predictions,
         accuracy=float(np.mean(predictions == test.labels)),
         loss=float(-own.mean()),

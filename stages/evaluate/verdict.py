@@ -19,37 +19,38 @@ def judge(standings: Mapping[str, Standing], confidence: float) -> Judgement:
     """Ranks the optimizers and says whether the first is told apart from the rest.
 
     Fewer diverged trials come first, then the higher mean test accuracy, so that a diverged trial
-    can only worsen an optimizer's rank. The first is called best where its interval lies above
-    every other's; overlapping intervals leave the question undecided.
+    can only worsen an optimizer's rank. The first is called best where its interval lies above all
+    others; else the question is undecided.
 
     Args:
         standings: By name; their order decides between equals.
         confidence: Level of the intervals, for the sentence.
     """
     ranking = tuple(sorted(standings, key=lambda name: _rank(standings[name])))
-    leader = standings[ranking[0]]
-    if leader.test_accuracy.mean is None:
-        return Judgement(ranking, None, "undecided: every trial diverged")
-    verdict = _verdict(ranking, standings, f"{100 * confidence:g} % intervals")
-    return Judgement(ranking, ranking[0], verdict)
+    first, *others = ranking
+    accuracy = standings[first].test_accuracy
+    if accuracy.mean is None:
+        return Judgement(ranking, None, "Undecided: every trial diverged")
+    reaching = [name for name in others if _reaches(standings[name], accuracy.low)]
+    if not others:
+        verdict = f"Only {first} was trained"
+    elif accuracy.low is None:
+        verdict = f"Undecided: {first} leads, but one trial gives no interval"
+    elif reaching:
+        verdict = f"Undecided: {first} leads, but {_enumerate(reaching)} may be as good"
+    else:
+        interval = f"{100 * confidence:g} % interval"
+        verdict = f"Best is {first}: its {interval} lies above those of the others"
+    return Judgement(ranking, first, verdict)
 
 
 def _rank(standing: Standing) -> tuple[int, float]:
     return standing.n_diverged, -(standing.test_accuracy.mean or 0.0)
 
 
-def _verdict(ranking: tuple[str, ...], standings: Mapping[str, Standing], intervals: str) -> str:
-    best, *others = ranking
-    rivals = [name for name in others if standings[name].n_diverged == standings[best].n_diverged]
-    low = standings[best].test_accuracy.low
-    if not others:
-        return f"{best} is the only optimizer"
-    if low is None:
-        return f"undecided: {best} leads, but one seed gives no interval"
-    overlapping = [name for name in rivals if (standings[name].test_accuracy.high or 0.0) >= low]
-    if overlapping:
-        return f"undecided: {best} leads, but its interval overlaps {_enumerate(overlapping)}'s"
-    return f"{best} is best: its interval lies above every other's ({intervals})"
+def _reaches(standing: Standing, low: float | None) -> bool:
+    high = standing.test_accuracy.high or standing.test_accuracy.mean
+    return low is not None and high is not None and high >= low
 
 
 def _enumerate(names: list[str]) -> str:

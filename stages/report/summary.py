@@ -1,6 +1,7 @@
 """The comparison as a table: Markdown for a pull request, plain text for the terminal."""
 
 import json
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ def summarise(comparison: Comparison, params: Params) -> str:
     lines = (
         "# Which optimizer?",
         "",
-        f"**{comparison.verdict[0].upper()}{comparison.verdict[1:]}.**",
+        f"**{comparison.verdict}.**",
         "",
         _table(comparison, "github"),
         "",
@@ -44,7 +45,8 @@ def summarise(comparison: Comparison, params: Params) -> str:
 
 def describe(comparison: Comparison) -> str:
     """The same for a terminal of 80 columns."""
-    return f"\n{_table(comparison, 'simple')}\n\n{_caption(comparison)}\n\n{comparison.verdict}"
+    verdict = textwrap.fill(f"{comparison.verdict}.", width=80)
+    return f"\n{_table(comparison, 'simple')}\n\n{_caption(comparison)}\n\n{verdict}"
 
 
 def _table(comparison: Comparison, style: str) -> str:

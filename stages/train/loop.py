@@ -6,6 +6,7 @@ does here: the same model, the same optimizer, the same arithmetic, without the 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 import keras
@@ -51,6 +52,7 @@ class Slot:
     ) -> None:
         self.model, self.optimizer = model, optimizer
         self.n_train = len(train.labels)
+        self.n_steps_per_epoch = ceil(self.n_train / batch_size)
         optimizer.build(model.trainable_variables)
         self._optimizer_variables = [(v, v.numpy()) for v in optimizer.variables]
         compiled = tf.function(jit_compile=jit_compile)

@@ -16,6 +16,7 @@ from stages.common.console import InputError
 _REFUSED = {
     "Optimizer": "it is the base class of the others",
     "LossScaleOptimizer": "it wraps another; give that one a loss_scale_factor instead",
+    "Muon": "Keras 3.12's cannot run on TensorFlow",
     "LearningRateSchedule": "it is the base class of the others",
 }
 # Keras makes up a name where there is none; the learning rate has its own place.
@@ -117,8 +118,8 @@ def _try_step(name: str, optimizer: keras.optimizers.Optimizer) -> None:
 
 
 def _suggest(given: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(given, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+    near = difflib.get_close_matches(given, known, n=2)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
 
 
 def _one_line(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import keras
 import numpy as np
@@ -61,9 +60,8 @@ def sweep(
         batch_size=params.train.batch_size,
         jit_compile=jit_compile,
     )
-    n_steps_per_epoch = ceil(dataset.n_train / params.train.batch_size)
     rate = build_learning_rate(name, settings)
-    learning_rate = peak_learning_rate(rate, n_steps_per_epoch * params.train.epochs)
+    learning_rate = peak_learning_rate(rate, slot.n_steps_per_epoch * params.train.epochs)
     results = []
     trials = plan(params.confirmation)
     with Progress(f"train {name}", len(trials), "trials") as progress:
@@ -72,7 +70,6 @@ def sweep(
                 slot,
                 trial,
                 epochs=params.train.epochs,
-                n_steps_per_epoch=n_steps_per_epoch,
                 learning_rate=learning_rate,
             )
             results.append(result)

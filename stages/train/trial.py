@@ -29,9 +29,7 @@ class TrialResult:
     weights: tuple[FloatArray, ...] | None
 
 
-def run_trial(
-    slot: Slot, trial: Trial, *, epochs: int, n_steps_per_epoch: int, learning_rate: float
-) -> TrialResult:
+def run_trial(slot: Slot, trial: Trial, *, epochs: int, learning_rate: float) -> TrialResult:
     """Trains and validates once.
 
     The trial's seed alone fixes the initial weights, the order of examples and dropout, so that
@@ -42,7 +40,6 @@ def run_trial(
         slot: Whatever it trained before leaves no trace.
         trial: Phase, factor and seed.
         epochs: Passes over the training examples.
-        n_steps_per_epoch: For the count of updates.
         learning_rate: For the record.
     """
     slot.reset(trial.seed)
@@ -65,7 +62,7 @@ def run_trial(
     )
     return TrialResult(
         trial=trial,
-        row=_trial_row(trial, learning_rate, curve, len(curve) * n_steps_per_epoch, diverged),
+        row=_trial_row(trial, learning_rate, curve, len(curve) * slot.n_steps_per_epoch, diverged),
         curve=curve,
         weights=None if diverged else tuple(slot.model.get_weights()),
     )

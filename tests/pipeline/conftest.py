@@ -1,0 +1,121 @@
+"""The real pipeline on tiny data, in a repository of its own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import PROJECT
+
+CONTENT = ("stages", "dvc.yaml", ".dvcignore", ".gitignore", "Makefile", "requirements.txt")
+PARAMS = """
+dataset:
+  name: simulated
+  simulated:
+    {n_train: 100, n_test: 30, height: 4, width: 4, n_classes: 3, noise: 0.5, seed: 0}
+split: {validation_fraction: 0.2, seed: 42, stratify: false}
+model: {name: mlp, hidden_units: [8], activation: relu, dropout: 0.0}
+train: {epochs: 2, batch_size: 32, jit_compile: auto}
+tuning: {learning_rate_factors: [1.0], seeds: [1]}
+confirmation: {seeds: [42, 43]}
+comparison: {confidence: 0.95, margin: 0.002, target_accuracy: auto}
+optimizers:
+  sgd: {class_name: SGD, learning_rate: 0.1}
+  adam: {class_name: Adam, learning_rate: 0.001}  # the last line
+"""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A checkout of the pipeline."""
+
+    folder: Path
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Runs a command there; gives what it printed."""
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert not check or result.returncode == 0, result.stdout
+        return result.stdout
+
+    def dvc(self, *arguments: str, check: bool = True) -> str:
+        return self.run(sys.executable, "-m", "dvc", *arguments, check=check)
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments)
+
+    def reproduce(self, *arguments: str) -> list[str]:
+        """Runs `dvc repro`; gives the names of the stages that ran."""
+        return stages_that_ran(self.dvc("repro", *arguments))
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.folder / path
+        text = file.read_text(encoding="utf-8")
+        assert old in text
+        file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def stages_that_ran(output: str) -> list[str]:
+    return re.findall(r"^Running stage '(.+)':$", output, re.MULTILINE)
+
+
+def environment() -> dict[str, str]:
+    """This one, with the interpreter's own programs first and a name for Git."""
+    person = {"NAME": "A Person", "EMAIL": "person@example.org"}
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        **{f"GIT_{role}_{k}": v for role in ("AUTHOR", "COMMITTER") for k, v in person.items()},
+    }
+
+
+def lay_out(folder: Path) -> Workspace:
+    """Copies the pipeline, without results, and gives it tiny parameters."""
+    for name in CONTENT:
+        source = PROJECT / name
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            shutil.copy2(source, folder / name)
+    shutil.copytree(PROJECT / ".dvc" / "plots", folder / ".dvc" / "plots")
+    for name in ("config", ".gitignore"):
+        shutil.copy2(PROJECT / ".dvc" / name, folder / ".dvc" / name)
+    # As DVC writes YAML, so that its own edits change no other line.
+    text = yaml.safe_dump(yaml.safe_load(PARAMS), sort_keys=False)
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    return Workspace(folder)
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A repository whose pipeline ran once and was committed; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("reproduced") / "a repository"
+    folder.mkdir()
+    workspace = lay_out(folder)
+    workspace.git("init", "--quiet")
+    workspace.reproduce()
+    workspace.git("add", ".")
+    workspace.git("commit", "--quiet", "--message", "Run the pipeline")
+    return workspace
+
+
+@pytest.fixture
+def workspace(reproduced: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the repository whose pipeline ran, with DVC's cache."""
+    folder = tmp_path / "a repository"
+    shutil.copytree(reproduced.folder, folder, symlinks=True)
+    return Workspace(folder)

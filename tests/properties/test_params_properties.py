@@ -1,0 +1,117 @@
+"""Whatever stands in params.yaml, it is read as meant or refused, never a traceback."""
+
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.common.console import InputError
+from stages.common.params import Params, load_params
+
+SECTIONS = {
+    "dataset": {
+        "name": "digits",
+        "simulated": {
+            "n_train": 60,
+            "n_test": 20,
+            "height": 4,
+            "width": 4,
+            "n_classes": 3,
+            "noise": 1.0,
+            "seed": 0,
+        },
+    },
+    "split": {"validation_fraction": 0.2, "seed": 42, "stratify": False},
+    "model": {"name": "mlp", "hidden_units": [100], "activation": "relu", "dropout": 0.0},
+    "train": {"epochs": 5, "batch_size": 32, "jit_compile": "auto"},
+    "tuning": {"learning_rate_factors": [0.1, 1.0, 10.0], "seeds": [1, 2, 3]},
+    "confirmation": {"seeds": [42, 43]},
+    "comparison": {"confidence": 0.95, "margin": 0.002, "target_accuracy": "auto"},
+    "optimizers": {"sgd": {"class_name": "SGD", "learning_rate": 0.1}},
+}
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates()
+anything = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(scalars, inner, max_size=3),
+    max_leaves=5,
+)
+places = st.sampled_from(
+    [(section, key) for section, entries in SECTIONS.items() for key in (None, "new", *entries)]
+)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("params") / "params.yaml"
+
+
+def load(path: Path, text: str) -> Params:
+    path.write_text(text, encoding="utf-8")
+    return load_params(path)
+
+
+def with_section(name: str, entries: Any) -> dict[str, Any]:
+    return {**SECTIONS, name: entries}
+
+
+@settings(deadline=None)
+@given(place=places, value=anything)
+def test_any_value_anywhere_is_accepted_or_refused(
+    path: Path, place: tuple[str, str | None], value: Any
+) -> None:
+    section, key = place
+    entries = value if key is None else {**SECTIONS[section], key: value}
+    with suppress(InputError):
+        load(path, yaml.safe_dump(with_section(section, entries), allow_unicode=True))
+
+
+@settings(deadline=None)
+@given(
+    number=st.floats(1e-300, 1e300),
+    style=st.sampled_from(["{!r}", "{:e}", "{:E}", "{:g}", "{:.0e}"]),
+)
+def test_a_learning_rate_is_the_number_that_stands_there(
+    path: Path, number: float, style: str
+) -> None:
+    text = style.format(number)
+    entry = f"{{class_name: SGD, learning_rate: {text}}}"
+    rest = {name: section for name, section in SECTIONS.items() if name != "optimizers"}
+    params = load(path, f"{yaml.safe_dump(rest)}\noptimizers: {{sgd: {entry}}}\n")
+    assert params.optimizers["sgd"].learning_rate == float(text)
+
+
+@settings(deadline=None)
+@given(name=st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"])))
+def test_an_optimizer_s_name_is_accepted_if_it_can_name_a_stage(path: Path, name: str) -> None:
+    # As JSON, which is YAML with each key in quotation marks: "0E0" is a name, 0E0 a number.
+    content = json.dumps(with_section("optimizers", {name: SECTIONS["optimizers"]["sgd"]}))
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+        assert list(load(path, content).optimizers) == [name]
+    else:
+        with pytest.raises(InputError, match="no name for a stage"):
+            load(path, content)
+
+
+seeds = st.lists(st.integers(0, 9), min_size=1, max_size=5)
+
+
+@settings(deadline=None)
+@given(tuning=seeds, confirmation=seeds)
+def test_seeds_are_accepted_if_each_stands_once_in_both_lists(
+    path: Path, tuning: list[int], confirmation: list[int]
+) -> None:
+    factors = SECTIONS["tuning"]["learning_rate_factors"]
+    content = with_section("tuning", {"learning_rate_factors": factors, "seeds": tuning})
+    content["confirmation"] = {"seeds": confirmation}
+    both = [*tuning, *confirmation]
+    if len(set(both)) == len(both):
+        assert load(path, json.dumps(content)).confirmation.seeds == tuple(confirmation)
+    else:
+        with pytest.raises(InputError, match=r"seeds: .*(repeated|tuning never saw)"):
+            load(path, json.dumps(content))

@@ -1,0 +1,40 @@
+"""Whatever is split, no image is lost, doubled or on both sides."""
+
+import numpy as np
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from stages.common.artifacts import UInt8Array
+from stages.common.console import InputError
+from stages.common.params import MAX_SEED, Split
+from stages.preprocess.split import split_indices
+
+splits = st.builds(
+    Split,
+    validation_fraction=st.floats(0.05, 0.95),
+    seed=st.integers(0, MAX_SEED),
+    stratify=st.booleans(),
+)
+
+
+@settings(deadline=None)
+@given(
+    labels=arrays(np.uint8, st.integers(2, 200), elements=st.integers(0, 2)),
+    settings_of_split=splits,
+)
+def test_the_parts_are_a_partition_and_the_same_each_time(
+    labels: UInt8Array, settings_of_split: Split
+) -> None:
+    try:
+        train, validation = split_indices(labels, settings_of_split)
+    except InputError:
+        reject()
+    assert len(train) > 0
+    assert len(validation) > 0
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([train, validation])), np.arange(len(labels))
+    )
+    again = split_indices(labels, settings_of_split)
+    np.testing.assert_array_equal(again[0], train)
+    np.testing.assert_array_equal(again[1], validation)

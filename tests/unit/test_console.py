@@ -1,0 +1,61 @@
+"""What a person sees on the terminal."""
+
+import re
+
+import pytest
+
+from stages.common import console
+from stages.common.console import InputError, Progress, run_stage
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (InputError("params.yaml: train.epochs: missing"), 1, "params.yaml: train.epochs: missing"),
+        (KeyboardInterrupt(), 130, "stopped; `dvc repro` runs this stage again"),
+    ],
+)
+def test_a_stage_ends_with_a_line_instead_of_a_traceback(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str
+) -> None:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        run_stage(main)
+    assert caught.value.code == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.strip() == line
+
+
+def test_a_fault_of_the_program_keeps_its_traceback() -> None:
+    def main() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_stage(main)
+
+
+def test_progress_without_a_terminal_is_one_line_at_the_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Progress("train adam", 3, "trials") as progress:
+        for seed in range(3):
+            progress.advance(note=f"seed {seed}")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"train adam: 3 of 3 trials, \d+\.\d s, seed 2\n", err)
+
+
+def test_long_progress_without_a_terminal_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "LINE_INTERVAL_S", 0.0)
+    with Progress("a.gz", 300, "B") as progress:
+        for _ in range(3):
+            progress.advance(100)
+    first, second, end = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"a\.gz: 100 of 300 B, about \d+ s left", first)
+    assert re.fullmatch(r"a\.gz: 200 of 300 B, about \d+ s left", second)
+    assert re.fullmatch(r"a\.gz: 300 of 300 B, \d+\.\d s", end)

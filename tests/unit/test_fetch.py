@@ -1,0 +1,280 @@
+"""Fetching a published file from mirrors that fail in every way, on this machine's own network."""
+
+import hashlib
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import TCPServer
+from threading import Thread
+
+import numpy as np
+import pytest
+
+from stages.common.artifacts import RawFile
+from stages.common.console import InputError
+from stages.download import fetch as fetch_module
+from stages.download.fetch import PARTIAL_FOLDER, fetch
+
+CHUNK_BYTES = fetch_module._CHUNK_BYTES
+CONTENT = np.random.default_rng(0).bytes(3 * CHUNK_BYTES + 1000)
+OTHER = np.random.default_rng(1).bytes(len(CONTENT))
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+FILE = RawFile("train-images-idx3-ubyte.gz", len(CONTENT), SHA256)
+PARTIAL = PARTIAL_FOLDER / f"{SHA256}.part"
+FOLDER = Path("raw")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a mirror answers to one request; `cut_after` bytes of the body the connection ends."""
+
+    body: bytes = CONTENT
+    status: int = 200
+    honours_range: bool = True
+    cut_after: int | None = None
+    encoding: str | None = None
+
+
+class Mirror(TCPServer):
+    """A server that gives its answers in turn, the last of them ever after.
+
+    `requests` are the offset asked for and the number of bytes then sent.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _AnswerHandler)
+        self.answers = [Answer()]
+        self.requests: list[tuple[int, int]] = []
+        self.n_hung_up = 0
+        self._thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.005})
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/data/"
+
+    def stop(self) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+class _AnswerHandler(BaseHTTPRequestHandler):
+    server: Mirror
+
+    def do_GET(self) -> None:
+        answers = self.server.answers
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        assert self.path == f"/data/{FILE.name}"
+        asked = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        begin = asked if answer.honours_range else 0
+        body = answer.body[begin:]
+        status = answer.status
+        if status == 200 and begin:
+            status = 206 if body else 416
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        if begin:
+            last = len(answer.body) - 1
+            self.send_header("Content-Range", f"bytes {begin}-{last}/{last + 1}")
+        if answer.encoding:
+            self.send_header("Content-Encoding", answer.encoding)
+        self.end_headers()
+        sent = body[: answer.cut_after]
+        self.server.requests.append((asked, len(sent)))
+        try:
+            self.wfile.write(sent)
+        except OSError:
+            self.server.n_hung_up += 1
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(fetch_module.time, "sleep", lambda _: None)
+    FOLDER.mkdir()
+
+
+@pytest.fixture
+def mirror() -> Iterator[Mirror]:
+    server = Mirror()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def second() -> Iterator[Mirror]:
+    server = Mirror()
+    yield server
+    server.stop()
+
+
+def begin_partial(content: bytes) -> None:
+    """Leaves what an earlier process had loaded."""
+    PARTIAL_FOLDER.mkdir(parents=True)
+    PARTIAL.write_bytes(content)
+
+
+def assert_fetched() -> None:
+    assert (FOLDER / FILE.name).read_bytes() == CONTENT
+    assert [path.name for path in FOLDER.iterdir()] == [FILE.name]
+    assert list(PARTIAL_FOLDER.iterdir()) == []
+
+
+def test_the_first_mirror_that_works_is_the_only_one_asked(mirror: Mirror, second: Mirror) -> None:
+    fetch(FILE, [mirror.url, second.url], FOLDER)
+    assert_fetched()
+    assert mirror.requests == [(0, len(CONTENT))]
+    assert second.requests == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "n_asked"),
+    [
+        (Answer(status=404, body=b"gone"), "HTTP 404", 1),
+        (Answer(status=503, body=b"busy"), "HTTP 503", fetch_module.N_ATTEMPTS),
+        (Answer(body=OTHER), "SHA-256", 1),
+        (Answer(body=CONTENT + b"x"), "more than the published", 1),
+        (Answer(body=CONTENT[:-1]), "shorter than the published", 2),
+        (Answer(cut_after=10), "broke off", fetch_module.N_ATTEMPTS),
+    ],
+    ids=["missing", "busy", "wrong-content", "too-long", "too-short", "always-broken-off"],
+)
+def test_a_mirror_that_fails_gives_way_to_the_next(
+    mirror: Mirror,
+    second: Mirror,
+    capsys: pytest.CaptureFixture[str],
+    answer: Answer,
+    reason: str,
+    n_asked: int,
+) -> None:
+    mirror.answers = [answer]
+    fetch(FILE, [mirror.url, second.url], FOLDER)
+    assert_fetched()
+    assert len(mirror.requests) == n_asked
+    (told,) = (line for line in capsys.readouterr().err.splitlines() if mirror.url in line)
+    assert reason in told
+
+
+def test_a_refused_connection_gives_way_to_the_next(mirror: Mirror) -> None:
+    # Bound but not listening: connections are refused and no one else gets the port.
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        fetch(FILE, [f"http://127.0.0.1:{closed.getsockname()[1]}/", mirror.url], FOLDER)
+    assert_fetched()
+
+
+def test_a_server_that_fails_once_is_asked_again(mirror: Mirror) -> None:
+    mirror.answers = [Answer(status=500, body=b"oops"), Answer()]
+    fetch(FILE, [mirror.url], FOLDER)
+    assert_fetched()
+
+
+def test_a_broken_download_goes_on_where_it_was(mirror: Mirror) -> None:
+    cut = 2 * CHUNK_BYTES
+    mirror.answers = [Answer(cut_after=cut), Answer()]
+    fetch(FILE, [mirror.url], FOLDER)
+    assert_fetched()
+    assert mirror.requests == [(0, cut), (cut, len(CONTENT) - cut)]
+
+
+def test_what_one_mirror_began_the_next_goes_on_with(mirror: Mirror, second: Mirror) -> None:
+    cut = 2 * CHUNK_BYTES
+    mirror.answers = [Answer(cut_after=cut), Answer(status=404)]
+    fetch(FILE, [mirror.url, second.url], FOLDER)
+    assert_fetched()
+    assert second.requests == [(cut, len(CONTENT) - cut)]
+
+
+@pytest.mark.parametrize(
+    ("begun", "honours_range", "requests"),
+    [
+        (CONTENT[:1000], True, [(1000, len(CONTENT) - 1000)]),
+        (CONTENT, True, []),
+        (CONTENT[:1000], False, [(1000, len(CONTENT))]),
+        (OTHER[:1000], True, [(1000, len(CONTENT) - 1000), (0, len(CONTENT))]),
+        (OTHER, True, [(0, len(CONTENT))]),
+        (CONTENT + b"x", True, [(0, len(CONTENT))]),
+    ],
+    ids=["half", "whole", "no-ranges", "half-corrupt", "whole-corrupt", "too-long"],
+)
+def test_an_earlier_process_s_bytes_are_used_if_they_are_right(
+    mirror: Mirror, begun: bytes, honours_range: bool, requests: list[tuple[int, int]]
+) -> None:
+    begin_partial(begun)
+    mirror.answers = [Answer(honours_range=honours_range)]
+    fetch(FILE, [mirror.url], FOLDER)
+    assert_fetched()
+    assert mirror.requests == requests
+
+
+def test_what_was_begun_for_another_file_is_left_alone(mirror: Mirror) -> None:
+    other = replace(FILE, sha256=hashlib.sha256(OTHER).hexdigest())
+    begin_partial(CONTENT[:1000])
+    mirror.answers = [Answer(body=OTHER)]
+    fetch(other, [mirror.url], FOLDER)
+    assert (FOLDER / FILE.name).read_bytes() == OTHER
+    assert PARTIAL.read_bytes() == CONTENT[:1000]
+
+
+def test_far_too_many_bytes_are_not_loaded(mirror: Mirror) -> None:
+    mirror.answers = [Answer(body=bytes(1 << 26))]
+    with pytest.raises(InputError, match=f"more than the published {len(CONTENT)} bytes"):
+        fetch(FILE, [mirror.url], FOLDER)
+    mirror.stop()
+    assert mirror.n_hung_up == 1
+    assert list(PARTIAL_FOLDER.iterdir()) == []
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])
+def test_the_published_packing_stays_though_a_server_calls_it_an_encoding(
+    mirror: Mirror, encoding: str
+) -> None:
+    mirror.answers = [Answer(encoding=encoding)]
+    fetch(FILE, [mirror.url], FOLDER)
+    assert_fetched()
+
+
+def test_a_local_folder_is_a_mirror(tmp_path: Path) -> None:
+    (tmp_path / FILE.name).write_bytes(CONTENT)
+    fetch(FILE, [str(tmp_path / "absent"), str(tmp_path)], FOLDER)
+    assert_fetched()
+
+
+@pytest.mark.parametrize("content", [OTHER, CONTENT[:-1], CONTENT + b"x", b""])
+def test_a_wrong_file_of_a_local_folder_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE.name).write_bytes(content)
+    with pytest.raises(InputError):
+        fetch(FILE, [str(tmp_path)], FOLDER)
+    assert list(FOLDER.iterdir()) == []
+
+
+def test_when_all_fail_each_is_told_with_its_reason_and_the_ways_out(
+    mirror: Mirror, second: Mirror
+) -> None:
+    mirror.answers = [Answer(status=404, body=b"gone")]
+    second.answers = [Answer(body=OTHER)]
+    with pytest.raises(InputError) as caught:
+        fetch(FILE, [mirror.url, second.url, "absent"], FOLDER)
+    told, first, next_, last, *ways_out = str(caught.value).splitlines()
+    assert told.startswith(f"{FOLDER / FILE.name}: no mirror gave the file")
+    assert first == f"  {mirror.url} (HTTP 404 Not Found)"
+    assert next_ == f"  {second.url} (the content is not the published one (SHA-256))"
+    assert last == "  absent (No such file or directory)"
+    assert "DATASET_MIRROR" in " ".join(ways_out)
+    assert "digits" in " ".join(ways_out)
+    assert list(FOLDER.iterdir()) == []
+
+
+def test_a_failed_download_keeps_what_was_loaded_for_the_next_run(mirror: Mirror) -> None:
+    mirror.answers = [Answer(cut_after=2 * CHUNK_BYTES), Answer(status=500, body=b"oops")]
+    with pytest.raises(InputError):
+        fetch(FILE, [mirror.url], FOLDER)
+    assert PARTIAL.read_bytes() == CONTENT[: 2 * CHUNK_BYTES]
+    assert list(FOLDER.iterdir()) == []

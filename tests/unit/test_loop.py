@@ -1,0 +1,135 @@
+"""The compiled loop against keras.Model.fit on the same minibatches."""
+
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stages.common.artifacts import Examples
+from stages.common.params import Optimizer
+from stages.train.loop import Scores, Slot, resolve_jit_compile
+from stages.train.models import build_model, initialise
+from stages.train.optimizers import build_optimizer
+from tests.examples import (
+    COMMITTED,
+    DATASET,
+    TRAIN,
+    VALIDATION,
+    draw_examples,
+    optimizer,
+    small_params,
+)
+
+BATCH_SIZE = 16
+ORDER = np.random.default_rng(5).permutation(DATASET.n_train).astype(np.int32)
+VARIANTS = {
+    "ema": optimizer(class_name="SGD", use_ema=True, ema_momentum=0.8),
+    "ema_overwritten": optimizer(class_name="SGD", use_ema=True, ema_overwrite_frequency=3),
+    "accumulation": optimizer(class_name="SGD", momentum=0.9, gradient_accumulation_steps=3),
+    "loss_scale": optimizer(class_name="SGD", loss_scale_factor=64.0),
+    "clipnorm": optimizer(class_name="SGD", clipnorm=0.1),
+    "weight_decay": optimizer(class_name="SGD", weight_decay=0.1),
+    "schedule": optimizer(
+        class_name="SGD",
+        learning_rate={
+            "class_name": "CosineDecay",
+            "initial_learning_rate": 0.1,
+            "decay_steps": 8,
+        },
+    ),
+}
+
+
+def new_model(name: str = "mlp") -> keras.Model:
+    return build_model(small_params(COMMITTED.optimizers, model={"name": name}).model, DATASET)
+
+
+def new_slot(entry: Optimizer, validation: Examples = VALIDATION, *, jit_compile: bool) -> Slot:
+    slot = Slot(
+        new_model(),
+        build_optimizer("it", entry),
+        TRAIN,
+        validation,
+        batch_size=BATCH_SIZE,
+        jit_compile=jit_compile,
+    )
+    slot.reset(1)
+    return slot
+
+
+def new_reference(entry: Optimizer) -> keras.Model:
+    """The same network and initial weights for Keras's own loop."""
+    model = new_model()
+    initialise(model, 1)
+    model.compile(
+        build_optimizer("it", entry),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    return model
+
+
+def assert_trains_as_keras_fit_does(entry: Optimizer, *, jit_compile: bool) -> None:
+    slot, reference = new_slot(entry, jit_compile=jit_compile), new_reference(entry)
+    scores = [slot.train_epoch(ORDER) for _ in range(2)]
+    slot.finish()
+    images, labels = TRAIN.images[ORDER], TRAIN.labels[ORDER]
+    fit = reference.fit(
+        images, labels, batch_size=BATCH_SIZE, epochs=2, shuffle=False, verbose=0
+    ).history
+    for ours, theirs in zip(slot.model.get_weights(), reference.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+    assert [score.loss for score in scores] == pytest.approx(fit["loss"], abs=1e-5)
+    assert [score.accuracy for score in scores] == pytest.approx(fit["accuracy"], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", COMMITTED.optimizers)
+def test_a_committed_optimizer_trains_as_keras_fit_does(name: str) -> None:
+    assert_trains_as_keras_fit_does(COMMITTED.optimizers[name], jit_compile=True)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_option_of_keras_acts_as_in_keras_fit(variant: str) -> None:
+    assert_trains_as_keras_fit_does(VARIANTS[variant], jit_compile=False)
+
+
+def test_validation_scores_are_those_of_keras_evaluate() -> None:
+    many = draw_examples(1100, 4)  # more than go through the network at once
+    entry = optimizer(class_name="SGD")
+    loss, accuracy = new_reference(entry).evaluate(many.images, many.labels, verbose=0)
+    scores = new_slot(entry, many, jit_compile=False).validate()
+    assert (scores.loss, scores.accuracy) == pytest.approx((loss, accuracy), abs=1e-5)
+
+
+def test_xla_changes_the_rounding_alone() -> None:
+    def scores(*, jit_compile: bool) -> list[Scores]:
+        slot = new_slot(optimizer(class_name="SGD", momentum=0.9), jit_compile=jit_compile)
+        return [slot.train_epoch(ORDER), slot.train_epoch(ORDER), slot.validate()]
+
+    compiled, plain = scores(jit_compile=True), scores(jit_compile=False)
+    for ours, theirs in zip(compiled, plain, strict=True):
+        assert (ours.loss, ours.accuracy) == pytest.approx((theirs.loss, theirs.accuracy), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("model", "setting", "gpus", "expected"),
+    [
+        ("mlp", "auto", [], True),
+        ("cnn", "auto", [], False),
+        ("cnn", "auto", ["GPU:0"], True),
+        ("mlp", False, ["GPU:0"], False),
+        ("cnn", True, [], True),
+    ],
+)
+def test_model_and_device_decide_on_xla_unless_told(
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    setting: Literal["auto"] | bool,
+    gpus: list[Any],
+    expected: bool,
+) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: gpus)
+    assert resolve_jit_compile(new_model(model), setting) is expected

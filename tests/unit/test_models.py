@@ -1,0 +1,146 @@
+"""The networks: their weights, their first layer, their initial values, their files."""
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from scipy.special import expit, softmax
+
+from stages.common.artifacts import Dataset
+from stages.common.console import InputError
+from stages.common.params import Model
+from stages.train import models
+from stages.train.models import build_model, initialise, save_model
+from tests.examples import DATASET, TEST, bits
+
+MNIST = replace(DATASET, height=28, width=28, class_names=tuple("0123456789"))
+
+keras_warns = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def settings(**changes: Any) -> Model:
+    defaults = {"name": "mlp", "hidden_units": (8,), "activation": "relu", "dropout": 0.0}
+    return Model(**(defaults | changes))
+
+
+def initialised(seed: int, dataset: Dataset = DATASET, **changes: Any) -> keras.Model:
+    model = build_model(settings(**changes), dataset)
+    initialise(model, seed)
+    return model
+
+
+def logits_of(model: keras.Model, *, training: bool = False) -> np.ndarray:
+    return model(TEST.images, training=training).numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden_units", "n_parameters"),
+    [
+        ("mlp", (), 784 * 10 + 10),
+        ("mlp", (100,), 79_510),
+        ("mlp", (32, 16), 784 * 32 + 32 + 32 * 16 + 16 + 16 * 10 + 10),
+        ("cnn", (1024,), 3_274_634),  # DeepOBS's 2c2d
+    ],
+)
+def test_a_network_has_the_parameters_of_its_publication(
+    name: str, hidden_units: tuple[int, ...], n_parameters: int
+) -> None:
+    model = build_model(settings(name=name, hidden_units=hidden_units), MNIST)
+    assert model.count_params() == n_parameters
+
+
+@pytest.mark.parametrize(
+    ("activation", "function"), [("relu", lambda x: np.maximum(x, 0)), ("sigmoid", expit)]
+)
+def test_an_mlp_divides_pixels_by_their_maximum_and_gives_logits(
+    activation: str, function: Any
+) -> None:
+    model = initialised(1, activation=activation, dropout=0.5)
+    kernel, bias, last_kernel, last_bias = model.get_weights()
+    pixels = TEST.images.reshape(len(TEST.images), -1) / DATASET.pixel_maximum
+    expected = function(pixels @ kernel + bias) @ last_kernel + last_bias
+    np.testing.assert_allclose(logits_of(model), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dropout", "changes_training"), [(0.0, False), (0.5, True)])
+def test_dropout_acts_in_training_alone(dropout: float, *, changes_training: bool) -> None:
+    model = initialised(1, dropout=dropout)
+    in_training = logits_of(model, training=True)
+    assert bool(np.any(in_training != logits_of(model))) == changes_training
+
+
+def test_an_unknown_network_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"model\.name: no model 'resnet'; known: mlp, cnn"):
+        build_model(settings(name="resnet"), DATASET)
+
+
+def test_a_network_is_added_by_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pooled(pixels: keras.KerasTensor, _: Model) -> keras.KerasTensor:
+        return keras.layers.GlobalAveragePooling2D()(pixels)
+
+    monkeypatch.setitem(models.MODELS, "pooled", pooled)
+    assert logits_of(initialised(1, name="pooled")).shape == (DATASET.n_test, 4)
+
+
+def test_the_seed_alone_decides_the_initial_weights() -> None:
+    model = initialised(1, hidden_units=(8, 8, 8))
+    first = model.get_weights()
+    keras.utils.set_random_seed(7)
+    initialise(model, 2)
+    others = model.get_weights()
+    initialise(model, 1)
+    assert bits(first) == bits(model.get_weights())
+    kernels = bits([*first[::2], *others[::2]])
+    assert len(set(kernels)) == len(kernels)
+
+
+def test_initial_weights_are_distributed_as_keras_does() -> None:
+    kernel, bias, *_ = initialised(1, MNIST, hidden_units=(100,)).get_weights()
+    limit = (6 / (784 + 100)) ** 0.5  # Glorot and Bengio 2010, uniform
+    assert 0.99 * limit < np.abs(kernel).max() <= limit
+    assert np.std(kernel) == pytest.approx(limit / 3**0.5, rel=0.01)
+    assert not bias.any()
+
+
+def test_a_weight_without_an_initializer_is_an_error() -> None:
+    class Scale(keras.layers.Layer):
+        def build(self, _: Any) -> None:
+            self.scale = self.add_weight(shape=(), initializer="ones")
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.scale
+
+    pixels = keras.Input((6, 6, 1))
+    with pytest.raises(TypeError, match="layer odd: no initializer for 1 of its weights"):
+        initialise(keras.Model(pixels, Scale(name="odd")(pixels)), 1)
+
+
+@keras_warns
+def test_a_saved_network_takes_raw_pixels_and_gives_probabilities(tmp_path: Path) -> None:
+    model = initialised(1)
+    save_model(model, tmp_path / "model.keras")
+    probabilities = keras.models.load_model(tmp_path / "model.keras")(TEST.images).numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(probabilities, softmax(logits_of(model), axis=1), atol=1e-6)
+
+
+@keras_warns
+def test_a_network_saved_twice_has_the_same_bytes(tmp_path: Path) -> None:
+    paths = tmp_path / "once.keras", tmp_path / "twice.keras"
+    for path in paths:
+        save_model(initialised(1, dropout=0.5), path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@keras_warns
+def test_a_saved_network_holds_no_date(tmp_path: Path) -> None:
+    save_model(initialised(1), tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as saved:
+        assert {entry.date_time for entry in saved.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        metadata = json.loads(saved.read("metadata.json"))
+    assert metadata["date_saved"] == "1980-01-01@00:00:00"

@@ -1,0 +1,152 @@
+"""params.yaml as the stages see it: what is accepted, and what a person reads when it is not."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.common.console import InputError
+from stages.common.params import Schedule, load_params, schema
+
+PROJECT = Path(__file__).parents[2]
+GOOD = """\
+dataset:
+  name: digits
+  simulated: {n_train: 60, n_test: 20, height: 4, width: 4, n_classes: 3, noise: 1.0, seed: 0}
+split: {validation_fraction: 0.2, seed: 42, stratify: false}
+model: {name: mlp, hidden_units: [100], activation: relu, dropout: 0.0}
+train: {epochs: 5, batch_size: 32, jit_compile: auto}
+tuning: {learning_rate_factors: [0.1, 1.0, 10.0], seeds: [1, 2, 3]}
+confirmation: {seeds: [42, 43]}
+comparison: {confidence: 0.95, margin: 0.002, target_accuracy: auto}
+optimizers:
+  sgd: {class_name: SGD, learning_rate: 0.1, momentum: 0.9, nesterov: true}
+  adam: {class_name: Adam, learning_rate: 0.001}
+"""
+SGD = "sgd: {class_name: SGD, learning_rate: 0.1, momentum: 0.9, nesterov: true}"
+
+
+def write_params(folder: Path, old: str = "", new: str = "") -> Path:
+    """GOOD with one edit, as a person would make it."""
+    assert old in GOOD
+    path = folder / "params.yaml"
+    path.write_text(GOOD.replace(old, new, 1), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "right"),
+    [
+        ("epochs: 5", "epochs: 5, batchsize: 3", "train.batchsize", "did you mean batch_size?"),
+        ("epochs: 5", "epochs: 5, x: 3", "train.x", "known here: epochs, batch_size, jit_compile"),
+        ("\ntrain:", "\ntrial: 1\ntrain:", "trial", "did you mean train?"),
+        ("epochs: 5", "epochs: five", "train.epochs", "should be a valid integer"),
+        ("epochs: 5", 'epochs: "5"', "train.epochs", "should be a valid integer"),
+        ("seeds: [1, 2, 3]", "seeds: [1, 2.5]", "tuning.seeds.1", "should be a valid integer"),
+        ("activation: relu", "activation: tanh", "model.activation", "'relu' or 'sigmoid'"),
+        ("{seeds: [42, 43]}", "[42, 43]", "confirmation", "should be a mapping"),
+        ("0.2, ", "0, ", "split.validation_fraction", "should be greater than 0"),
+        ("0.2, ", "1.0, ", "split.validation_fraction", "should be less than 1"),
+        ("target_accuracy: auto", "target_accuracy: 90", "comparison.target_accuracy", "than 1"),
+        ("rate: 0.1", "rate: -0.1", "optimizers.sgd.learning_rate", "should be greater than 0"),
+        ("rate: 0.1", "rate: .nan", "optimizers.sgd.learning_rate", "should be a finite number"),
+        ("rate: 0.1", "rate: .inf", "optimizers.sgd.learning_rate", "should be a finite number"),
+        (", learning_rate: 0.1", "", "optimizers.sgd.learning_rate", "missing"),
+        ("class_name: SGD, ", "", "optimizers.sgd.class_name", "missing"),
+        ("rate: 0.1", "rate: {}", "optimizers.sgd.learning_rate.class_name", "missing"),
+        (SGD, "sgd: SGD", "optimizers.sgd", "should be a mapping"),
+        (
+            SGD,
+            "schedule: {class_name: A, learning_rate: 0}",
+            "optimizers.schedule.learning_rate",
+            "than 0",
+        ),
+        (GOOD[GOOD.index("optim") :], "optimizers: {}", "optimizers", "give at least one"),
+        ("sgd:", "my sgd:", "optimizers.my sgd", "use letters, digits, _ and -"),
+        ("sgd:", "sgd.2:", "optimizers.sgd.2", "use letters, digits, _ and -"),
+        ("sgd:", "sgd/2:", "optimizers.sgd/2", "use letters, digits, _ and -"),
+        ("sgd:", "-sgd:", "optimizers.-sgd", "no - at the beginning"),
+        ("[1, 2, 3]", "[1, 2, 1]", "tuning.seeds", "1 repeated; each may stand once"),
+        ("[42, 43]", "[42, 43, 42, 43]", "confirmation.seeds", "42, 43 repeated"),
+        ("[0.1, 1.0", "[1.0, 1.0", "tuning.learning_rate_factors", "1.0 repeated"),
+        ("[42, 43]", "[42, 3]", "confirmation.seeds", "seeds that tuning never saw, not 3"),
+        (GOOD, "[1, 2]", "the file", "should be a mapping"),
+        (GOOD, "", "the file", "should be a mapping"),
+        (GOOD, "train: {epochs: 5", "no valid YAML", "line 1"),
+        ("epochs: 5", "2020-01-01: 5", "no valid YAML", "keys must be str"),
+    ],
+)
+def test_a_fault_is_one_line_with_file_key_and_what_is_right(
+    tmp_path: Path, old: str, new: str, key: str, right: str
+) -> None:
+    path = write_params(tmp_path, old, new)
+    with pytest.raises(InputError) as caught:
+        load_params(path)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{path}: {key}: ")
+    assert right in line
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    path = write_params(tmp_path, "epochs: 5, batch_size: 32", "epochs: 0, batch_size: many")
+    with pytest.raises(InputError) as caught:
+        load_params(path)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(f"{path}: train.epochs: ")
+    assert second.startswith(f"{path}: train.batch_size: ")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.yaml: cannot be read \(No such file"):
+        load_params(tmp_path / "absent.yaml")
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(InputError, match=r"params\.yaml: no valid YAML"):
+        load_params(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1e-3", 0.001), ("1E-3", 0.001), ("1e3", 1000.0), ("1.e-3", 0.001), (".5e+0", 0.5), ("1", 1)],
+)
+def test_a_number_may_be_written_as_dvc_reads_it(tmp_path: Path, text: str, number: float) -> None:
+    params = load_params(write_params(tmp_path, "rate: 0.1", f"rate: {text}"))
+    assert params.optimizers["sgd"].learning_rate == number
+
+
+@pytest.mark.parametrize("name", ["경사하강", "아담-2", "adam_2", "2nd-try", "schedule"])
+def test_a_name_of_letters_digits_and_hyphens_is_accepted(tmp_path: Path, name: str) -> None:
+    params = load_params(write_params(tmp_path, "sgd:", f"{name}:"))
+    assert list(params.optimizers) == [name, "adam"]
+
+
+def test_further_keys_of_an_optimizer_are_its_arguments(tmp_path: Path) -> None:
+    params = load_params(write_params(tmp_path))
+    assert params.optimizers["sgd"].arguments == {"momentum": 0.9, "nesterov": True}
+    assert params.optimizers["adam"].arguments == {}
+
+
+def test_a_schedule_keeps_its_arguments(tmp_path: Path) -> None:
+    decay = "{class_name: CosineDecay, initial_learning_rate: 1e-1, decay_steps: 1800}"
+    params = load_params(write_params(tmp_path, "rate: 0.1", f"rate: {decay}"))
+    schedule = params.optimizers["sgd"].learning_rate
+    assert isinstance(schedule, Schedule)
+    assert schedule.class_name == "CosineDecay"
+    assert schedule.arguments == {"initial_learning_rate": 0.1, "decay_steps": 1800}
+
+
+def test_parameters_are_frozen(tmp_path: Path) -> None:
+    params = load_params(write_params(tmp_path))
+    with pytest.raises(ValueError, match="frozen"):
+        params.train.epochs = 6
+
+
+def test_the_committed_file_loads() -> None:
+    load_params(PROJECT / "params.yaml")
+
+
+def test_the_committed_schema_is_current() -> None:
+    """When it fails: `python -m stages.common.params > params.schema.json`."""
+    assert (PROJECT / "params.schema.json").read_text(encoding="utf-8") == schema()

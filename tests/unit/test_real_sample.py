@@ -1,0 +1,50 @@
+"""A few thousand real images of Fashion-MNIST: what trains here also learns."""
+
+from pathlib import Path
+
+import numpy as np
+
+from stages.common.artifacts import Dataset, Examples
+from stages.evaluate.scoring import score_trials
+from stages.preprocess.decode import read_idx
+from stages.train.sweep import sweep
+from tests.examples import COMMITTED, small_params
+
+N_TRAIN = 1600  # of 2,000
+
+
+def read_part(folder: Path, part: str) -> Examples:
+    images = read_idx(folder / f"{part}-images-idx3-ubyte.gz")[..., np.newaxis]
+    return Examples(images, read_idx(folder / f"{part}-labels-idx1-ubyte.gz"))
+
+
+def test_the_best_committed_optimizer_learns_fashion_mnist(shared_data: Path) -> None:
+    folder = shared_data / "fashion-mnist-sample"
+    published, test = read_part(folder, "train"), read_part(folder, "t10k")
+    train = Examples(published.images[:N_TRAIN], published.labels[:N_TRAIN])
+    validation = Examples(published.images[N_TRAIN:], published.labels[N_TRAIN:])
+    dataset = Dataset(
+        name="sample",
+        class_names=tuple("0123456789"),
+        height=28,
+        width=28,
+        channels=1,
+        pixel_maximum=int(train.images.max()),
+        n_train=len(train.labels),
+        n_validation=len(validation.labels),
+        n_test=len(test.labels),
+    )
+    params = small_params(
+        COMMITTED.optimizers,
+        model={"hidden_units": [100]},
+        train={"epochs": 5, "batch_size": 32},
+        confirmation={"seeds": [42]},
+    )
+    results = [sweep(name, params, dataset, train, validation) for name in params.optimizers]
+    accuracies = [
+        score.accuracy
+        for result in results
+        for score in score_trials(result.architecture, result.weights, test)
+    ]
+    assert len(accuracies) == len(params.optimizers)
+    assert 0.70 < max(accuracies) < 0.90

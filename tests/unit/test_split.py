@@ -1,0 +1,100 @@
+"""Holding out validation images, and a scaling that knows the training split only."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from sklearn.model_selection import train_test_split
+
+from stages.common.artifacts import Dataset, RawArrays, Source
+from stages.common.console import InputError
+from stages.common.params import Split
+from stages.preprocess.split import split, split_indices
+
+SOURCE = Source("tiny", "npz", ("a",), ("a", "b", "c"), ())
+TEXTBOOK = Split(validation_fraction=0.2, seed=42, stratify=False)
+STRATIFIED = TEXTBOOK.model_copy(update={"stratify": True})
+
+
+def make_arrays(n: int = 50, pixel: int = 1) -> RawArrays:
+    """Black images but for their first pixel, and classes in turn."""
+    images = np.zeros((n, 3, 2, 1), np.uint8)
+    images[:, 0, 0, 0] = pixel
+    labels = (np.arange(n) % 3).astype(np.uint8)
+    return RawArrays(images, labels, images[:7].copy(), labels[:7].copy())
+
+
+def test_the_parts_are_those_of_the_textbook_s_own_call() -> None:
+    arrays = make_arrays()
+    arrays.train_images[:, 1, 1, 0] = np.arange(50)
+    parts = split(SOURCE, arrays, TEXTBOOK)
+    expected = train_test_split(
+        arrays.train_images, arrays.train_labels, test_size=0.2, random_state=42
+    )
+    found = parts.train.images, parts.validation.images, parts.train.labels, parts.validation.labels
+    for array, textbook in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(array, textbook, strict=True)
+    np.testing.assert_array_equal(parts.test.images, arrays.test_images, strict=True)
+    np.testing.assert_array_equal(parts.test.labels, arrays.test_labels, strict=True)
+
+
+def test_what_the_later_stages_are_told() -> None:
+    assert split(SOURCE, make_arrays(pixel=16), TEXTBOOK).dataset == Dataset(
+        name="tiny",
+        class_names=("a", "b", "c"),
+        height=3,
+        width=2,
+        channels=1,
+        pixel_maximum=16,
+        n_train=40,
+        n_validation=10,
+        n_test=7,
+    )
+
+
+def test_stratified_parts_keep_the_classes_proportions() -> None:
+    labels = np.repeat(np.array([0, 1, 2], np.uint8), [50, 30, 20])
+    train, validation = split_indices(labels, STRATIFIED)
+    assert np.bincount(labels[train]).tolist() == [40, 24, 16]
+    assert np.bincount(labels[validation]).tolist() == [10, 6, 4]
+
+
+def test_another_seed_holds_out_other_images() -> None:
+    labels = make_arrays().train_labels
+    _, validation = split_indices(labels, TEXTBOOK)
+    _, other = split_indices(labels, TEXTBOOK.model_copy(update={"seed": 43}))
+    assert set(validation) != set(other)
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "told"),
+    [
+        ([0, 0, 0, 0, 0, 1], STRATIFIED, "least populated class"),
+        ([0, 0, 1, 1, 2, 2], STRATIFIED, "should be greater or equal to the number of classes"),
+        ([0], TEXTBOOK, "train set will be empty"),
+    ],
+    ids=["class-of-one", "fewer-than-classes", "one-image"],
+)
+def test_an_impossible_split_is_told(labels: list[int], settings: Split, told: str) -> None:
+    with pytest.raises(InputError, match=told) as caught:
+        split_indices(np.array(labels, np.uint8), settings)
+    assert str(caught.value).startswith("params.yaml: split: ")
+
+
+def test_the_scaling_is_fitted_on_the_training_split_alone() -> None:
+    arrays = make_arrays(pixel=7)
+    _, validation = split_indices(arrays.train_labels, TEXTBOOK)
+    arrays.train_images[validation] = 255
+    arrays.test_images[:] = 254
+    assert split(SOURCE, arrays, TEXTBOOK).dataset.pixel_maximum == 7
+
+
+def test_black_images_are_refused() -> None:
+    with pytest.raises(InputError, match="every pixel of the training images is 0"):
+        split(SOURCE, make_arrays(pixel=0), TEXTBOOK)
+
+
+def test_splitting_leaves_the_raw_arrays_alone() -> None:
+    arrays = make_arrays()
+    split(SOURCE, arrays, STRATIFIED)
+    np.testing.assert_equal(asdict(arrays), asdict(make_arrays()))
