@@ -22,8 +22,8 @@ check: $(INSTALLED)  ## format, lint, types
 	ruff check
 	mypy
 
-bench: $(INSTALLED)  ## our training loop beside keras.Model.fit
-	python -m benchmarks.loop
+bench: $(INSTALLED)  ## the training engine beside keras.Model.fit
+	python -m benchmarks.engine
 
 schema: $(INSTALLED)  ## params.schema.json, which editors check params.yaml with
 	python -m stages.common.params > params.schema.json

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ DATASET = Dataset(
 SMALL: dict[str, dict[str, Any]] = {
     "model": {"name": "mlp", "hidden_units": [8], "activation": "relu", "dropout": 0.0},
     "train": {"epochs": 2, "batch_size": 16, "jit_compile": False},
-    "tuning": {"seeds": [91, 92]},
+    "tuning": {"learning_rate_factors": [1.0], "seeds": [91]},
     "confirmation": {"seeds": [1, 2]},
 }
 
@@ -75,9 +76,21 @@ def small_params(optimizers: Mapping[str, Optimizer], **sections: Mapping[str, A
     return Params.model_validate_json(json.dumps(content))
 
 
-def small_sweep(entry: Optimizer, **sections: Mapping[str, Any]) -> Sweep:
+def small_sweep(
+    entry: Optimizer, store: Path | None = None, n_workers: int = 1, **sections: Mapping[str, Any]
+) -> Sweep:
+    """Trains one optimizer; without a store, as if nothing had ever been trained."""
     params = small_params({"it": entry}, **sections)
-    return sweep("it", params, DATASET, TRAIN, VALIDATION)
+    with TemporaryDirectory() as nowhere:
+        return sweep(
+            "it",
+            params,
+            DATASET,
+            TRAIN,
+            VALIDATION,
+            store_folder=store or Path(nowhere),
+            n_workers=n_workers,
+        )
 
 
 def write_sweep(folder: Path, result: Sweep) -> None:
@@ -100,9 +113,11 @@ def standing(
     return Standing(
         class_name="SGD",
         learning_rate=0.001,
+        configured_learning_rate=0.01,
         n_trials=10,
         n_diverged=n_diverged,
         test_accuracy=estimate,
+        configured_test_accuracy=estimate,
         test_loss=estimate,
         validation_accuracy=estimate,
     )

@@ -6,11 +6,11 @@ say what can be told apart and nothing more.
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Literal, TypeVar
 from zipfile import BadZipFile
 
@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Gives a path beside `path` to write to, which takes its place when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last, for libraries that go by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{token_hex(4)}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
@@ -169,7 +169,7 @@ Status = Literal["completed", "diverged"]
 class TrialRow:
     """A row of `runs/NAME/trials.csv`: one trial.
 
-    The rate is `learning_rate_factor` times the configured one; of a schedule, its largest value.
+    The rate is `learning_rate_factor` times the configured one; of a schedule, about its largest.
     Losses are mean cross-entropies in nats, accuracies fractions. `n_epochs` and `n_steps` count
     what was run; scores are of the last epoch, and None where the trial diverged.
     """
@@ -187,6 +187,10 @@ class TrialRow:
     validation_accuracy: float | None
     best_epoch: int | None
     best_validation_accuracy: float | None
+
+    def __post_init__(self) -> None:
+        if self.status == "completed" and None in (self.validation_accuracy, self.validation_loss):
+            raise ValueError("a completed trial without validation scores")
 
 
 @dataclass(frozen=True)
@@ -211,12 +215,14 @@ class Run:
     """`runs/NAME/run.json`: what trained.
 
     `optimizer` is Keras's full configuration, defaults included, but for the learning rate.
-    `n_state` counts the numbers that the optimizer keeps for the `n_parameters` weights.
+    `tuned_learning_rate_factor` is what tuning chose. `n_state` counts the numbers that the
+    optimizer keeps for the `n_parameters` weights.
     `versions` are of the packages that compute the numbers.
     """
 
     class_name: str
     optimizer: Mapping[str, Any]
+    tuned_learning_rate_factor: float
     jit_compile: bool
     n_parameters: int
     n_state: int
@@ -257,7 +263,9 @@ def read_run(folder: Path) -> Run:
 
 
 def write_run(folder: Path, run: Run) -> None:
-    _write_json(folder / "run.json", asdict(run))
+    # As trials.csv has it, so that the two can be matched.
+    factor = _rounded(run.tuned_learning_rate_factor)
+    _write_json(folder / "run.json", {**asdict(run), "tuned_learning_rate_factor": factor})
 
 
 def read_weights(folder: Path) -> Weights:
@@ -302,16 +310,18 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Standing:
-    """What one optimizer reached over its confirmation seeds.
+    """What one optimizer reached over its confirmation seeds, at the tuned learning rate.
 
-    `test_accuracy`, `test_loss` and `validation_accuracy` are over the completed trials.
+    Scores are over the completed trials; `configured_test_accuracy` is at the rate of params.yaml.
     """
 
     class_name: str
     learning_rate: float
+    configured_learning_rate: float
     n_trials: int
     n_diverged: int
     test_accuracy: Estimate
+    configured_test_accuracy: Estimate
     test_loss: Estimate
     validation_accuracy: Estimate
 
@@ -361,7 +371,7 @@ def write_metrics(comparison: Comparison, path: Path = METRICS) -> None:
             "test_accuracy": standing.test_accuracy.mean,
             "test_accuracy_low": standing.test_accuracy.low,
             "test_accuracy_high": standing.test_accuracy.high,
-            "test_loss": standing.test_loss.mean,
+            "configured_test_accuracy": standing.configured_test_accuracy.mean,
             "learning_rate": standing.learning_rate,
             "n_diverged": standing.n_diverged,
         }
@@ -376,7 +386,7 @@ def write_metrics(comparison: Comparison, path: Path = METRICS) -> None:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A row of `plots/curves.csv`: means over an optimizer's completed confirmation trials."""
+    """A row of `plots/curves.csv`: means over completed confirmation trials at the tuned rate."""
 
     optimizer: str
     epoch: int
@@ -401,7 +411,7 @@ class ConfusionCell:
     """A row of `plots/confusion.csv`.
 
     `share` is the fraction of the test images of class `actual` that are taken for `predicted`,
-    over all of the optimizer's completed confirmation trials.
+    over the optimizer's completed confirmation trials at the tuned rate.
     """
 
     optimizer: str

@@ -39,16 +39,18 @@ class Progress:
         label: What is being done.
         total: Units in all.
         unit: What is counted: `trials`, `B`.
+        done: Units that an earlier run had done; they cost no time now.
     """
 
-    def __init__(self, label: str, total: int, unit: str) -> None:
+    def __init__(self, label: str, total: int, unit: str, done: int = 0) -> None:
         self._label, self._total, self._unit = label, total, unit
-        self._done = 0
+        self._done = self._done_before = done
         self._note = ""
         self._started_s = self._printed_s = time.monotonic()
         self._is_terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
+            initial=done,
             desc=label,
             unit=unit,
             unit_scale=unit == "B",
@@ -64,10 +66,16 @@ class Progress:
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(n)
         now_s = time.monotonic()
-        if now_s - self._printed_s >= LINE_INTERVAL_S and self._done < self._total:
+        if now_s - self._printed_s >= LINE_INTERVAL_S and n and self._done < self._total:
             self._printed_s = now_s
-            left_s = (now_s - self._started_s) * (self._total / self._done - 1)
+            done_now = self._done - self._done_before
+            left_s = (now_s - self._started_s) * (self._total - self._done) / done_now
             self._print_line(f"about {left_s:.0f} s left")
+
+    def skip(self, n: int) -> None:
+        """Takes n units off the total: they turned out not to be needed."""
+        self._total -= n
+        self._bar.total = self._total
 
     def __enter__(self) -> "Progress":  # noqa: PYI034, Python 3.10 has no typing.Self
         return self

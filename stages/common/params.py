@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -136,6 +137,13 @@ class _KerasObject(BaseModel):
 
     class_name: str = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _check_finite(self) -> "_KerasObject":
+        for key, value in self.arguments.items():
+            if isinstance(value, float) and not isfinite(value):
+                raise ValueError(f"{key} should be a finite number")
+        return self
+
     @property
     def arguments(self) -> dict[str, Any]:
         """The entry's further keys: Keras's own argument names with their values."""
@@ -209,9 +217,6 @@ class _Loader(yaml.SafeLoader):
     """PyYAML reads `1e-3` as text; DVC, by YAML 1.2, as a number. So do we."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: list(resolvers) for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+$"),

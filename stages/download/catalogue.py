@@ -154,8 +154,8 @@ DATASETS: dict[str, Obtain] = {
     "kmnist": _published(
         class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         mirrors=(
-            "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
             "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+            "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         ),
         files=(
             (18165135, "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"),

@@ -1,7 +1,8 @@
 """Fetching one published file: several mirrors, resumption, and no unverified byte under its name.
 
-The bytes gather in `.cache/downloads`, outside the stage's outputs, which DVC clears before a run;
-so a download that was broken off, even by a kill, goes on where it was.
+The bytes gather and stay in `.cache/downloads`, outside the stage's outputs, which DVC clears
+before a run: a download that was broken off, even by a kill, goes on where it was, and a whole one
+is never made twice.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import requests
 from stages.common.artifacts import RawFile, replacing
 from stages.common.console import InputError, Progress, notice
 
-PARTIAL_FOLDER = Path(".cache/downloads")
+CACHE = Path(".cache/downloads")
 N_ATTEMPTS = 3
 CONNECT_TIMEOUT_S = 4.0
 READ_TIMEOUT_S = 20.0
@@ -43,24 +44,30 @@ def fetch(file: RawFile, mirrors: Sequence[str], folder: Path) -> None:
     Raises:
         InputError: If no mirror gave the file: each with its reason, and the ways out.
     """
-    PARTIAL_FOLDER.mkdir(parents=True, exist_ok=True)
-    # The hash in the name: what was begun for another file is never gone on with.
-    partial = PARTIAL_FOLDER / f"{file.sha256}.part"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    cached = CACHE / file.sha256
+    if not cached.exists() or _sha256(cached) != file.sha256:
+        _load(file, mirrors, cached)
+    with replacing(folder / file.name) as temporary:
+        shutil.copyfile(cached, temporary)
+
+
+def _load(file: RawFile, mirrors: Sequence[str], cached: Path) -> None:
+    partial = cached.with_suffix(".part")
     failures = []
     for mirror in mirrors:
         try:
-            _fetch_from(mirror, file, partial)
+            _load_from(mirror, file, partial)
         except _TransferError as error:
             failures.append(f"  {mirror} ({error})")
             notice(f"{file.name}: {mirror}: {error}")
-            continue
-        with replacing(folder / file.name) as temporary:
-            shutil.move(partial, temporary)
-        return
+        else:
+            partial.replace(cached)
+            return
     raise InputError(
         "\n".join(
             (
-                f"{folder / file.name}: no mirror gave the file. Tried:",
+                f"{file.name}: no mirror gave the file. Tried:",
                 *failures,
                 "Ways out: run again later, a broken download goes on where it was; or set",
                 "DATASET_MIRROR to a URL or a local folder that holds the published files;",
@@ -70,7 +77,7 @@ def fetch(file: RawFile, mirrors: Sequence[str], folder: Path) -> None:
     )
 
 
-def _fetch_from(mirror: str, file: RawFile, partial: Path) -> None:
+def _load_from(mirror: str, file: RawFile, partial: Path) -> None:
     for attempt in range(1, N_ATTEMPTS + 1):
         was_begun = partial.exists()
         try:
@@ -99,11 +106,10 @@ def _transfer(mirror: str, file: RawFile, partial: Path) -> None:
     with (
         _open(mirror, file, begun_at) as (chunks, offset),
         partial.open("r+b" if offset else "wb") as output,
-        Progress(file.name, file.n_bytes, "B") as bar,
+        Progress(file.name, file.n_bytes, "B", done=offset) as bar,
     ):
         output.seek(offset)
         output.truncate()
-        bar.advance(offset)
         for chunk in chunks:
             if output.tell() + len(chunk) > file.n_bytes:
                 break

@@ -14,12 +14,12 @@ from stages.common.artifacts import (
 )
 from stages.common.console import run_stage
 from stages.common.params import load_params
-from stages.evaluate.comparison import evaluate, remove_forgotten
+from stages.evaluate.comparison import evaluate, remove_stale_runs
 
 
 def main() -> None:
     params = load_params()
-    remove_forgotten(RUNS, params.optimizers)
+    remove_stale_runs(RUNS, params.optimizers)
     result = evaluate(params, read_dataset(), read_examples(TEST), RUNS)
     write_comparison(result.comparison)
     write_metrics(result.comparison)

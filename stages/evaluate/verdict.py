@@ -23,10 +23,10 @@ def judge(standings: Mapping[str, Standing], confidence: float) -> Judgement:
     others; else the question is undecided.
 
     Args:
-        standings: By name; their order decides between equals.
+        standings: By name, which decides between equals.
         confidence: Level of the intervals, for the sentence.
     """
-    ranking = tuple(sorted(standings, key=lambda name: _rank(standings[name])))
+    ranking = tuple(sorted(standings, key=lambda name: (*_rank(standings[name]), name)))
     first, *others = ranking
     accuracy = standings[first].test_accuracy
     if accuracy.mean is None:
@@ -49,7 +49,8 @@ def _rank(standing: Standing) -> tuple[int, float]:
 
 
 def _reaches(standing: Standing, low: float | None) -> bool:
-    high = standing.test_accuracy.high or standing.test_accuracy.mean
+    accuracy = standing.test_accuracy
+    high = accuracy.mean if accuracy.high is None else accuracy.high
     return low is not None and high is not None and high >= low
 
 

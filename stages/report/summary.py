@@ -15,7 +15,7 @@ def summarise(comparison: Comparison, params: Params) -> str:
     """The Markdown page: verdict, table, settings and versions."""
     dataset = comparison.dataset
     optimizers = {
-        f"optimizer {name}": spec.model_dump() for name, spec in params.optimizers.items()
+        f"optimizer {name}": spec.model_dump() for name, spec in sorted(params.optimizers.items())
     }
     settings = {
         "data": f"{dataset.name}; {dataset.n_train:,} images to train on, "
@@ -50,9 +50,9 @@ def describe(comparison: Comparison) -> str:
 
 
 def _table(comparison: Comparison, style: str) -> str:
-    headers = ("optimizer", "test accuracy", "interval", "loss", "rate", "diverged")
+    headers = ("optimizer", "accuracy", "interval", "rate", "configured", "diverged")
     rows = [_row(name, standing) for name, standing in comparison.optimizers.items()]
-    align = ("left", "right", "right", "right", "right", "right")
+    align = ("left", *("right",) * 5)
     return tabulate(rows, headers, tablefmt=style, disable_numparse=True, colalign=align)
 
 
@@ -61,23 +61,23 @@ def _row(name: str, standing: Standing) -> tuple[str, ...]:
         name,
         _number(standing.test_accuracy.mean, ".4f"),
         _interval(standing.test_accuracy),
-        _number(standing.test_loss.mean, ".4f"),
-        f"{standing.learning_rate:g}",
+        f"{standing.learning_rate:.3g}",
+        _number(standing.configured_test_accuracy.mean, ".4f"),
         f"{standing.n_diverged} of {standing.n_trials}",
     )
 
 
 def _caption(comparison: Comparison) -> str:
     return (
-        "Means over seeds of the completed trials at the configured learning rates;\n"
-        f"the interval is Student's, {100 * comparison.confidence:g} %."
+        "Mean test accuracy over fresh seeds, at the learning rate that validation chose;\n"
+        f"Student's {100 * comparison.confidence:g} % interval. Configured: at params.yaml's rate."
     )
 
 
 def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return "-"
-    return f"{estimate.low:.4f} to {estimate.high:.4f}"
+    return f"{estimate.low:.4f}-{estimate.high:.4f}"
 
 
 def _number(value: float | None, style: str) -> str:

@@ -18,7 +18,8 @@ from stages.common.console import run_stage
 from stages.common.params import load_params
 from stages.train.models import save_model
 from stages.train.optimizers import check_optimizers
-from stages.train.sweep import sweep
+from stages.train.store import FOLDER
+from stages.train.sweep import count_workers, sweep
 
 
 def main() -> None:
@@ -27,14 +28,23 @@ def main() -> None:
     parser.add_argument("name", choices=list(params.optimizers), help="a key of `optimizers`")
     name = parser.parse_args().name
     check_optimizers(params.optimizers)
-    result = sweep(name, params, read_dataset(), read_examples(TRAIN), read_examples(VALIDATION))
+    result = sweep(
+        name,
+        params,
+        read_dataset(),
+        read_examples(TRAIN),
+        read_examples(VALIDATION),
+        store_folder=FOLDER,
+        n_workers=count_workers(),
+    )
     folder = RUNS / name
     write_trials(folder, result.trials)
     write_epochs(folder, result.epochs)
     write_weights(folder, result.weights)
     write_architecture(folder, result.architecture)
     write_run(folder, result.run)
-    save_model(result.model, folder / "model.keras")
+    if result.model:
+        save_model(result.model, folder / "model.keras")
 
 
 run_stage(main)

@@ -4,6 +4,7 @@ What `keras.Model.fit` does minibatch by minibatch from Python, a loop inside on
 does here: the same model, the same optimizer, the same arithmetic, without the calls in between.
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
@@ -18,14 +19,29 @@ from stages.common.artifacts import Examples
 from stages.train.models import has_convolution, initialise
 
 VALIDATION_CHUNK = 1000
+# TensorFlow reads its functions' source when it traces them, and Python 3.11 cannot parse in two
+# threads at once (SystemError: AST constructor recursion depth mismatch).
+_TRACING = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Mean cross-entropy in nats and the fraction of right predictions."""
+    """Mean cross-entropy in nats and accuracy, a fraction."""
 
     loss: float
     accuracy: float
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """A split for TensorFlow: images as they are, labels `(n,) int32`."""
+
+    images: tf.Tensor
+    labels: tf.Tensor
+
+
+def to_tensors(examples: Examples) -> Tensors:
+    return Tensors(tf.constant(examples.images), tf.constant(examples.labels.astype(np.int32)))
 
 
 class Slot:
@@ -34,7 +50,8 @@ class Slot:
     Args:
         model: Gives logits.
         optimizer: Not built yet.
-        train: Training examples; they stay in memory as `uint8`.
+        factor: What the optimizer multiplies its learning rate by.
+        train: Training examples, which slots may share.
         validation: Validation examples.
         batch_size: Images per step; an epoch's last minibatch may be smaller, as in Keras.
         jit_compile: Whether XLA compiles the epoch; see `resolve_jit_compile`.
@@ -44,25 +61,30 @@ class Slot:
         self,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
-        train: Examples,
-        validation: Examples,
+        factor: keras.Variable,
+        train: Tensors,
+        validation: Tensors,
         *,
         batch_size: int,
         jit_compile: bool,
     ) -> None:
         self.model, self.optimizer = model, optimizer
-        self.n_train = len(train.labels)
+        self._factor = factor
+        self.n_train, self._n_validation = len(train.labels), len(validation.labels)
         self.n_steps_per_epoch = ceil(self.n_train / batch_size)
         optimizer.build(model.trainable_variables)
         self._optimizer_variables = [(v, v.numpy()) for v in optimizer.variables]
         compiled = tf.function(jit_compile=jit_compile)
-        self._train_epoch = compiled(_train_epoch(model, optimizer, _tensors(train), batch_size))
-        self._score = compiled(_score(model, _tensors(validation)))
-        self._n_validation = len(validation.labels)
+        train_epoch = compiled(_train_epoch(model, optimizer, train, batch_size))
+        with _TRACING:
+            order = tf.TensorSpec((self.n_train,), tf.int32)
+            self._train_epoch = train_epoch.get_concrete_function(order)
+            self._score = compiled(_score(model, validation)).get_concrete_function()
 
-    def reset(self, seed: int) -> None:
+    def reset(self, seed: int, learning_rate_factor: float) -> None:
         """Starts a trial: initial weights from the seed, the optimizer as if it were new."""
         initialise(self.model, seed)
+        self._factor.assign(learning_rate_factor)
         for variable, initial in self._optimizer_variables:
             variable.assign(initial)
 
@@ -96,69 +118,61 @@ def resolve_jit_compile(model: keras.Model, setting: Literal["auto"] | bool) -> 
     return not has_convolution(model) or bool(tf.config.list_physical_devices("GPU"))
 
 
-def _tensors(examples: Examples) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.constant(examples.images), tf.constant(examples.labels.astype(np.int32))
-
-
 Sums = tuple[tf.Tensor, tf.Tensor]
 
 
 def _train_epoch(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
-    data: tuple[tf.Tensor, tf.Tensor],
+    data: Tensors,
     batch_size: int,
 ) -> Callable[[tf.Tensor], Sums]:
-    images, labels = data
     weights = model.trainable_variables
-    n_full_steps, n_left = divmod(len(labels), batch_size)
 
     def step(indices: tf.Tensor) -> Sums:
-        batch_labels = tf.gather(labels, indices)
+        labels = tf.gather(data.labels, indices)
         with tf.GradientTape() as tape:
-            logits = model(tf.gather(images, indices), training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch_labels, logits)
+            logits = model(tf.gather(data.images, indices), training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             loss = tf.add_n([tf.reduce_mean(losses), *model.losses])
             scaled_loss = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, [weight.value for weight in weights])
         optimizer.apply(gradients, weights)
-        return _sums(losses, logits, batch_labels)
+        return _sums(losses, logits, labels)
 
-    def epoch(order: tf.Tensor) -> Sums:
-        loss, n_right = tf.constant(0.0), tf.constant(0)
-        batches = tf.reshape(order[: n_full_steps * batch_size], (n_full_steps, batch_size))
-        for index in tf.range(n_full_steps):
-            step_loss, step_right = step(batches[index])
-            loss, n_right = loss + step_loss, n_right + step_right
-        if n_left:
-            step_loss, step_right = step(order[n_full_steps * batch_size :])
-            loss, n_right = loss + step_loss, n_right + step_right
-        return loss, n_right
-
-    return epoch
+    return lambda order: _sum_over(step, order, batch_size)
 
 
-def _score(model: keras.Model, data: tuple[tf.Tensor, tf.Tensor]) -> Callable[[], Sums]:
-    images, labels = data
+def _score(model: keras.Model, data: Tensors) -> Callable[[], Sums]:
+    def score(indices: tf.Tensor) -> Sums:
+        labels = tf.gather(data.labels, indices)
+        logits = model(tf.gather(data.images, indices), training=False)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return _sums(losses, logits, labels)
 
-    def score() -> Sums:
-        loss, n_right = tf.constant(0.0), tf.constant(0)
-        for start in range(0, len(labels), VALIDATION_CHUNK):
-            chunk_labels = labels[start : start + VALIDATION_CHUNK]
-            logits = model(images[start : start + VALIDATION_CHUNK], training=False)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(chunk_labels, logits)
-            chunk_loss, chunk_right = _sums(losses, logits, chunk_labels)
-            loss, n_right = loss + chunk_loss, n_right + chunk_right
-        return loss, n_right
+    return lambda: _sum_over(score, tf.range(len(data.labels)), VALIDATION_CHUNK)
 
-    return score
+
+def _sum_over(step: Callable[[tf.Tensor], Sums], indices: tf.Tensor, size: int) -> Sums:
+    """Adds up a step's sums over chunks of the indices; a smaller one may come last."""
+    n_full, n_left = divmod(len(indices), size)
+    loss, n_correct = tf.constant(0.0), tf.constant(0)
+    if n_full:
+        chunks = tf.reshape(indices[: n_full * size], (n_full, size))
+        for index in tf.range(n_full):
+            step_loss, step_correct = step(chunks[index])
+            loss, n_correct = loss + step_loss, n_correct + step_correct
+    if n_left:
+        step_loss, step_correct = step(indices[n_full * size :])
+        loss, n_correct = loss + step_loss, n_correct + step_correct
+    return loss, n_correct
 
 
 def _sums(losses: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor) -> Sums:
-    is_right = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels)
-    return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(is_right, tf.int32))
+    is_correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels)
+    return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(is_correct, tf.int32))
 
 
 def _as_scores(sums: Sums, n: int) -> Scores:
-    loss, n_right = sums
-    return Scores(loss=float(loss) / n, accuracy=int(n_right) / n)
+    loss, n_correct = sums
+    return Scores(loss=float(loss) / n, accuracy=int(n_correct) / n)

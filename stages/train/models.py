@@ -9,7 +9,8 @@ in `MODELS`.
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import keras
@@ -75,13 +76,13 @@ def build_model(settings: Model, dataset: Dataset) -> keras.Model:
 def initialise(model: keras.Model, seed: int) -> None:
     """Sets every weight and every dropout's random state afresh, as the seed alone decides.
 
-    Each random initializer gets a seed of its own, drawn from the trial's: no global state, so
-    trials side by side cannot disturb each other.
+    Each random initializer gets a seed of its own, made of the trial's and the weight's name: no
+    global state, so trials side by side cannot disturb each other, and a layer more or less leaves
+    the others' weights as they are.
 
     Raises:
         TypeError: If a layer has a weight that no initializer of its accounts for.
     """
-    seeds = _seeds(seed)
     for layer in model.layers:
         weights = {id(weight) for weight in layer.weights}
         for attribute, initializer in vars(layer).items():
@@ -91,21 +92,19 @@ def initialise(model: keras.Model, seed: int) -> None:
                 continue
             config = initializer.get_config()
             if "seed" in config:
-                config["seed"] = next(seeds)
+                config["seed"] = _derive_seed(seed, f"{layer.name}/{name}")
             weight.assign(type(initializer).from_config(config)(weight.shape, weight.dtype))
             weights.discard(id(weight))
         if weights:
             raise TypeError(f"layer {layer.name}: no initializer for {len(weights)} of its weights")
-        if isinstance(
-            generator := getattr(layer, "seed_generator", None), keras.random.SeedGenerator
-        ):
-            generator.state.assign([next(seeds), 0])
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign([_derive_seed(seed, f"{layer.name}/seed_generator"), 0])
 
 
-def _seeds(seed: int) -> Iterator[int]:
-    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
-    while True:
-        yield int(generator.integers(2**31))
+def _derive_seed(seed: int, name: str) -> int:
+    words = np.frombuffer(sha256(name.encode()).digest(), "<u4").tolist()
+    return int(np.random.SeedSequence(seed, spawn_key=words).generate_state(1)[0] >> 1)
 
 
 def has_convolution(model: keras.Model) -> bool:

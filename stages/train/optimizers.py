@@ -23,18 +23,36 @@ _REFUSED = {
 _NOT_ARGUMENTS = {"learning_rate", "name", "kwargs", "args"}
 
 
-def build_optimizer(name: str, settings: params.Optimizer) -> keras.optimizers.Optimizer:
+class ScaledRate(schedules.LearningRateSchedule):  # type: ignore[misc]
+    """A rate or schedule times a factor, which may change between trials."""
+
+    def __init__(
+        self, rate: float | schedules.LearningRateSchedule, factor: keras.Variable
+    ) -> None:
+        self._rate, self._factor = rate, factor
+
+    def __call__(self, step: Any) -> Any:
+        rate = self._rate(step) if callable(self._rate) else self._rate
+        return self._factor * rate
+
+
+def build_optimizer(
+    name: str, settings: params.Optimizer, factor: keras.Variable | None = None
+) -> keras.optimizers.Optimizer:
     """Builds the optimizer as params.yaml configures it.
 
     Args:
         name: Its key in `optimizers`, for messages.
         settings: Its class, learning rate or schedule, and further arguments of Keras's.
+        factor: Multiplies the learning rate at every step; None for the rate as it is.
 
     Raises:
         InputError: If Keras has no such class, the class no such argument, or the argument no such
             value.
     """
     rate = build_learning_rate(name, settings)
+    if factor is not None:
+        rate = ScaledRate(rate, factor)
     key = f"optimizers.{name}"
     return _build(key, keras.optimizers, keras.optimizers.Optimizer, settings, learning_rate=rate)
 
@@ -51,7 +69,7 @@ def build_learning_rate(
 
 
 def peak_learning_rate(rate: float | schedules.LearningRateSchedule, n_steps: int) -> float:
-    """The rate itself, or a schedule's largest value at 101 steps spread evenly over n_steps."""
+    """The rate itself; of a schedule about its largest, at 101 steps spread over n_steps."""
     if not isinstance(rate, schedules.LearningRateSchedule):
         return rate
     return max(float(rate(step)) for step in np.linspace(0, n_steps - 1, 101).round())
@@ -96,13 +114,17 @@ def _build(
             f"params.yaml: {key}.class_name: no class {class_name!r} in Keras; "
             f"{_suggest(class_name, known)}"
         )
-    known = sorted(set(inspect.signature(classes[class_name]).parameters) - _NOT_ARGUMENTS)
-    for argument in settings.arguments:
+    parameters = inspect.signature(classes[class_name]).parameters
+    known = sorted(set(parameters) - _NOT_ARGUMENTS)
+    for argument, value in settings.arguments.items():
         if argument not in known:
             raise InputError(
                 f"params.yaml: {key}.{argument}: not an argument of {class_name}; "
                 f"{_suggest(argument, known)}"
             )
+        default = parameters[argument].default
+        if isinstance(default, bool) and not isinstance(value, bool):
+            raise InputError(f"params.yaml: {key}.{argument}: should be true or false (is {value})")
     try:
         return classes[class_name](**arguments, **settings.arguments)
     except (TypeError, ValueError) as error:

@@ -21,15 +21,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a trial gave: its row, its learning curve, and its weights unless it diverged."""
+    """What a trial gave.
 
-    trial: Trial
+    `weights` are those of a completed confirmation trial; nobody asks for the others.
+    """
+
     row: TrialRow
     curve: tuple[EpochRow, ...]
     weights: tuple[FloatArray, ...] | None
 
 
-def run_trial(slot: Slot, trial: Trial, *, epochs: int, learning_rate: float) -> TrialResult:
+def run_trial(slot: Slot, trial: Trial, *, epochs: int, configured_rate: float) -> TrialResult:
     """Trains and validates once.
 
     The trial's seed alone fixes the initial weights, the order of examples and dropout, so that
@@ -40,9 +42,9 @@ def run_trial(slot: Slot, trial: Trial, *, epochs: int, learning_rate: float) ->
         slot: Whatever it trained before leaves no trace.
         trial: Phase, factor and seed.
         epochs: Passes over the training examples.
-        learning_rate: For the record.
+        configured_rate: The rate that the factor multiplies, for the record.
     """
-    slot.reset(trial.seed)
+    slot.reset(trial.seed, trial.learning_rate_factor)
     generator = np.random.default_rng(np.random.SeedSequence(trial.seed, spawn_key=(1,)))
     training: list[Scores] = []
     validation: list[Scores] = []
@@ -60,11 +62,16 @@ def run_trial(slot: Slot, trial: Trial, *, epochs: int, learning_rate: float) ->
             zip(training, validation, strict=True), start=1
         )
     )
+    weights = slot.model.get_weights()
+    # Max-pooling and a sigmoid can hide weights that are no numbers from the loss.
+    diverged = diverged or not all(np.isfinite(array).all() for array in weights)
+    learning_rate = trial.learning_rate_factor * configured_rate
+    n_steps = len(curve) * slot.n_steps_per_epoch
+    has_weights = trial.phase == "confirmation" and not diverged
     return TrialResult(
-        trial=trial,
-        row=_trial_row(trial, learning_rate, curve, len(curve) * slot.n_steps_per_epoch, diverged),
+        row=_trial_row(trial, learning_rate, curve, n_steps, diverged),
         curve=curve,
-        weights=None if diverged else tuple(slot.model.get_weights()),
+        weights=tuple(weights) if has_weights else None,
     )
 
 

@@ -22,7 +22,7 @@ dataset:
 split: {validation_fraction: 0.2, seed: 42, stratify: false}
 model: {name: mlp, hidden_units: [8], activation: relu, dropout: 0.0}
 train: {epochs: 2, batch_size: 32, jit_compile: auto}
-tuning: {learning_rate_factors: [1.0], seeds: [1]}
+tuning: {learning_rate_factors: [3.16], seeds: [1]}
 confirmation: {seeds: [42, 43]}
 comparison: {confidence: 0.95, margin: 0.002, target_accuracy: auto}
 optimizers:
@@ -78,6 +78,7 @@ def environment() -> dict[str, str]:
     return {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "TRAIN_WORKERS": "1",
         **{f"GIT_{role}_{k}": v for role in ("AUTHOR", "COMMITTER") for k, v in person.items()},
     }
 

@@ -41,10 +41,12 @@ WEIGHTS = Weights(
 )
 STANDING = Standing(
     "SGD",
-    0.1,
-    10,
-    1,
+    learning_rate=0.1,
+    configured_learning_rate=1.0,
+    n_trials=10,
+    n_diverged=1,
     test_accuracy=Estimate(0.91, 0.9, 0.92, 0.01),
+    configured_test_accuracy=Estimate(0.8, 0.7, 0.9, 0.1),
     test_loss=Estimate(0.3, None, None, None),
     validation_accuracy=Estimate(None, None, None, None),
 )
@@ -85,7 +87,7 @@ KINDS = {
     "run.json": Kind(
         artifacts.write_run,
         artifacts.read_run,
-        Run("SGD", {"momentum": 0.9, "name": None}, True, 7, 7, {"keras": "3.12"}),
+        Run("SGD", {"momentum": 0.9, "name": None}, 3.16, True, 7, 7, {"keras": "3.12"}),
     ),
     "weights.npz": Kind(artifacts.write_weights, artifacts.read_weights, WEIGHTS),
     "comparison.json": Kind(
@@ -241,7 +243,7 @@ def test_metrics_are_six_rounded_numbers_for_each_optimizer(tmp_path: Path) -> N
         "test_accuracy": 0.912346,
         "test_accuracy_low": 0.9,
         "test_accuracy_high": 0.92,
-        "test_loss": 0.3,
+        "configured_test_accuracy": 0.8,
         "learning_rate": 0.1,
         "n_diverged": 1,
     }

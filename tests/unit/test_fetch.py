@@ -15,14 +15,14 @@ import pytest
 from stages.common.artifacts import RawFile
 from stages.common.console import InputError
 from stages.download import fetch as fetch_module
-from stages.download.fetch import PARTIAL_FOLDER, fetch
+from stages.download.fetch import CACHE, fetch
 
 CHUNK_BYTES = fetch_module._CHUNK_BYTES
 CONTENT = np.random.default_rng(0).bytes(3 * CHUNK_BYTES + 1000)
 OTHER = np.random.default_rng(1).bytes(len(CONTENT))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 FILE = RawFile("train-images-idx3-ubyte.gz", len(CONTENT), SHA256)
-PARTIAL = PARTIAL_FOLDER / f"{SHA256}.part"
+PARTIAL = CACHE / f"{SHA256}.part"
 FOLDER = Path("raw")
 
 
@@ -117,14 +117,14 @@ def second() -> Iterator[Mirror]:
 
 def begin_partial(content: bytes) -> None:
     """Leaves what an earlier process had loaded."""
-    PARTIAL_FOLDER.mkdir(parents=True)
+    CACHE.mkdir(parents=True)
     PARTIAL.write_bytes(content)
 
 
 def assert_fetched() -> None:
     assert (FOLDER / FILE.name).read_bytes() == CONTENT
     assert [path.name for path in FOLDER.iterdir()] == [FILE.name]
-    assert list(PARTIAL_FOLDER.iterdir()) == []
+    assert [path.name for path in CACHE.iterdir()] == [SHA256]
 
 
 def test_the_first_mirror_that_works_is_the_only_one_asked(mirror: Mirror, second: Mirror) -> None:
@@ -229,7 +229,7 @@ def test_far_too_many_bytes_are_not_loaded(mirror: Mirror) -> None:
         fetch(FILE, [mirror.url], FOLDER)
     mirror.stop()
     assert mirror.n_hung_up == 1
-    assert list(PARTIAL_FOLDER.iterdir()) == []
+    assert list(CACHE.iterdir()) == []
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])
@@ -239,6 +239,17 @@ def test_the_published_packing_stays_though_a_server_calls_it_an_encoding(
     mirror.answers = [Answer(encoding=encoding)]
     fetch(FILE, [mirror.url], FOLDER)
     assert_fetched()
+
+
+def test_a_file_that_was_loaded_once_is_not_loaded_again(mirror: Mirror) -> None:
+    fetch(FILE, [mirror.url], FOLDER)
+    (FOLDER / FILE.name).unlink()
+    fetch(FILE, [], FOLDER)
+    assert_fetched()
+    (CACHE / SHA256).write_bytes(OTHER)
+    fetch(FILE, [mirror.url], FOLDER)
+    assert_fetched()
+    assert len(mirror.requests) == 2
 
 
 def test_a_local_folder_is_a_mirror(tmp_path: Path) -> None:
@@ -263,7 +274,7 @@ def test_when_all_fail_each_is_told_with_its_reason_and_the_ways_out(
     with pytest.raises(InputError) as caught:
         fetch(FILE, [mirror.url, second.url, "absent"], FOLDER)
     told, first, next_, last, *ways_out = str(caught.value).splitlines()
-    assert told.startswith(f"{FOLDER / FILE.name}: no mirror gave the file")
+    assert told.startswith(f"{FILE.name}: no mirror gave the file")
     assert first == f"  {mirror.url} (HTTP 404 Not Found)"
     assert next_ == f"  {second.url} (the content is not the published one (SHA-256))"
     assert last == "  absent (No such file or directory)"

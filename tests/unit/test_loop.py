@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from stages.common.artifacts import Examples
 from stages.common.params import Optimizer
-from stages.train.loop import Scores, Slot, resolve_jit_compile
+from stages.train.loop import Scores, Slot, resolve_jit_compile, to_tensors
 from stages.train.models import build_model, initialise
 from stages.train.optimizers import build_optimizer
 from tests.examples import (
@@ -47,15 +47,17 @@ def new_model(name: str = "mlp") -> keras.Model:
 
 
 def new_slot(entry: Optimizer, validation: Examples = VALIDATION, *, jit_compile: bool) -> Slot:
+    factor = keras.Variable(1.0, trainable=False)
     slot = Slot(
         new_model(),
-        build_optimizer("it", entry),
-        TRAIN,
-        validation,
+        build_optimizer("it", entry, factor),
+        factor,
+        to_tensors(TRAIN),
+        to_tensors(validation),
         batch_size=BATCH_SIZE,
         jit_compile=jit_compile,
     )
-    slot.reset(1)
+    slot.reset(1, 1.0)
     return slot
 
 

@@ -18,7 +18,9 @@ def read_part(folder: Path, part: str) -> Examples:
     return Examples(images, read_idx(folder / f"{part}-labels-idx1-ubyte.gz"))
 
 
-def test_the_best_committed_optimizer_learns_fashion_mnist(shared_data: Path) -> None:
+def test_the_best_committed_optimizer_learns_fashion_mnist(
+    shared_data: Path, tmp_path: Path
+) -> None:
     folder = shared_data / "fashion-mnist-sample"
     published, test = read_part(folder, "train"), read_part(folder, "t10k")
     train = Examples(published.images[:N_TRAIN], published.labels[:N_TRAIN])
@@ -40,7 +42,10 @@ def test_the_best_committed_optimizer_learns_fashion_mnist(shared_data: Path) ->
         train={"epochs": 5, "batch_size": 32},
         confirmation={"seeds": [42]},
     )
-    results = [sweep(name, params, dataset, train, validation) for name in params.optimizers]
+    results = [
+        sweep(name, params, dataset, train, validation, store_folder=tmp_path, n_workers=1)
+        for name in params.optimizers
+    ]
     accuracies = [
         score.accuracy
         for result in results

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from math import inf, nan
 from typing import Any, cast
 
+import keras
 import pytest
 
 from stages.common.params import Optimizer
-from stages.train.loop import Scores, Slot
+from stages.train.loop import Scores, Slot, to_tensors
 from stages.train.models import build_model
 from stages.train.optimizers import build_optimizer
 from stages.train.trial import Trial, TrialResult, run_trial
@@ -28,8 +29,8 @@ class ScriptedSlot:
         self.calls: list[str] = []
         self.model = self
 
-    def reset(self, seed: int) -> None:
-        self.calls.append(f"reset {seed}")
+    def reset(self, seed: int, learning_rate_factor: float) -> None:
+        self.calls.append(f"reset {seed} {learning_rate_factor}")
 
     def train_epoch(self, order: Any) -> Scores:
         assert sorted(order) == list(range(self.n_train))
@@ -50,7 +51,7 @@ class ScriptedSlot:
 
 def run(slot: Any, seed: int, epochs: int = 2) -> TrialResult:
     trial = Trial("confirmation", 1.0, seed)
-    return run_trial(cast("Slot", slot), trial, epochs=epochs, learning_rate=0.1)
+    return run_trial(cast("Slot", slot), trial, epochs=epochs, configured_rate=0.1)
 
 
 def scripted(losses: list[float], accuracies: list[float] | None = None) -> ScriptedSlot:
@@ -60,8 +61,10 @@ def scripted(losses: list[float], accuracies: list[float] | None = None) -> Scri
 
 def new_slot(entry: Optimizer, dropout: float = 0.0) -> Slot:
     model = build_model(small_params({"it": entry}, model={"dropout": dropout}).model, DATASET)
-    optimizer = build_optimizer("it", entry)
-    return Slot(model, optimizer, TRAIN, VALIDATION, batch_size=16, jit_compile=False)
+    factor = keras.Variable(1.0, trainable=False)
+    splits = to_tensors(TRAIN), to_tensors(VALIDATION)
+    optimizer = build_optimizer("it", entry, factor)
+    return Slot(model, optimizer, factor, *splits, batch_size=16, jit_compile=False)
 
 
 def test_a_seed_gives_every_optimizer_the_same_initial_weights() -> None:
@@ -69,7 +72,7 @@ def test_a_seed_gives_every_optimizer_the_same_initial_weights() -> None:
 
     def initial_weights(seed: int) -> list[list[bytes]]:
         for slot in slots:
-            slot.reset(seed)
+            slot.reset(seed, 1.0)
         return [bits(slot.model.get_weights()) for slot in slots]
 
     first, other = initial_weights(1), initial_weights(2)
@@ -149,4 +152,4 @@ def test_scores_are_of_the_last_epoch_and_the_best_one_is_named() -> None:
 def test_moving_averages_become_the_weights_before_the_last_validation() -> None:
     slot = scripted([1.0, 1.0])
     run(slot, 7)
-    assert slot.calls == ["reset 7", "train", "validate", "train", "finish", "validate"]
+    assert slot.calls == ["reset 7 1.0", "train", "validate", "train", "finish", "validate"]

@@ -1,0 +1,191 @@
+"""The training engine beside `keras.Model.fit` and beside bare matrix products: `make bench`.
+
+The work is the textbook's: 784-100-10 on 48,000 simulated images in batches of 32, for the
+convolutional network on a tenth of them. The engine runs as many trials side by side as there are
+cores, `fit` one training on all of them, the floor the matrix products of the dense network alone
+in BLAS on all cores. Each measurement has a process of its own; those of a row alternate, ratios
+are taken round by round, and medians are printed.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import joblib
+import numpy as np
+from tabulate import tabulate
+
+from stages.common.artifacts import Dataset, Examples, UInt8Array
+from stages.common.params import Model, load_params
+
+N_ROUNDS, N_EPOCHS = 3, 2
+N_TRAIN, N_VALIDATION, BATCH_SIZE, SEED = 48_000, 12_000, 32, 42
+SHARE_OF_CNN = 10
+N_CORES: int = joblib.cpu_count()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
+    parser.add_argument("--measure", nargs=3, metavar=("WHAT", "NETWORK", "OPTIMIZER"))
+    arguments = parser.parse_args()
+    if arguments.measure:
+        what, network, optimizer = arguments.measure
+        print({"engine": engine_s, "fit": fit_s, "floor": floor_s}[what](network, optimizer))
+        return
+    rows = [compare("mlp", optimizer) for optimizer in load_params().optimizers]
+    rows.append(compare("cnn", "adam"))
+    headers = ("network", "optimizer", "fit, s", "engine, s", "fit/engine", "floor/engine")
+    print(f"Seconds per epoch of one training, {N_CORES} cores, medians of {N_ROUNDS} rounds")
+    print(tabulate(rows, headers, floatfmt=".3g"))
+
+
+def compare(network: str, optimizer: str) -> tuple[object, ...]:
+    whats = ("fit", "engine", "floor") if network == "mlp" else ("fit", "engine")
+    rounds = [{what: _measure(what, network, optimizer) for what in whats} for _ in range(N_ROUNDS)]
+
+    def median(value: Callable[[dict[str, float]], float]) -> float:
+        return statistics.median(map(value, rounds))
+
+    return (
+        network,
+        optimizer,
+        median(lambda times: times["fit"]),
+        median(lambda times: times["engine"]),
+        median(lambda times: times["fit"] / times["engine"]),
+        median(lambda times: times["floor"] / times["engine"]) if "floor" in whats else None,
+    )
+
+
+def engine_s(network: str, name: str) -> float:
+    """Seconds per epoch and training, trials with their validation, one on each core."""
+    # First of all, since it settles how TensorFlow computes.
+    from stages.train.loop import Slot, resolve_jit_compile, to_tensors  # isort: skip
+    import keras
+
+    from stages.train.models import build_model
+    from stages.train.optimizers import build_optimizer
+    from stages.train.trial import Trial, run_trial
+
+    train, validation = Examples(*_examples(network)), Examples(*_examples(network, N_VALIDATION))
+    splits = to_tensors(train), to_tensors(validation)
+    dataset = Dataset("", tuple("0123456789"), 28, 28, 1, 255, len(train.labels), 0, 0)
+    settings = Model(name=network, hidden_units=(100,), activation="relu", dropout=0)
+
+    def new_slot() -> Slot:
+        model, factor = build_model(settings, dataset), keras.Variable(1.0, trainable=False)
+        optimizer = build_optimizer(name, load_params().optimizers[name], factor)
+        jit_compile = resolve_jit_compile(model, "auto")
+        return Slot(
+            model, optimizer, factor, *splits, batch_size=BATCH_SIZE, jit_compile=jit_compile
+        )
+
+    slots = [new_slot() for _ in range(N_CORES)]
+    pool = joblib.Parallel(N_CORES, "threading")
+
+    def run_epochs() -> None:
+        trial = Trial("tuning", 1.0, SEED)
+        run = joblib.delayed(run_trial)
+        pool(run(slot, trial, epochs=N_EPOCHS, configured_rate=1.0) for slot in slots)
+
+    return _run_s(run_epochs) / (N_EPOCHS * N_CORES)
+
+
+def fit_s(network: str, name: str) -> float:
+    """Seconds per epoch of the textbook's program, TensorFlow's settings as they come."""
+    import keras
+
+    settings = load_params().optimizers[name]
+    optimizer = getattr(keras.optimizers, settings.class_name)(
+        learning_rate=settings.learning_rate, **settings.arguments
+    )
+    hidden = {
+        "mlp": [],
+        "cnn": [
+            layer
+            for filters in (32, 64)
+            for layer in (
+                keras.layers.Conv2D(filters, 5, padding="same", activation="relu"),
+                keras.layers.MaxPooling2D(3, strides=2, padding="same"),
+            )
+        ],
+    }[network]
+    model = keras.Sequential(
+        [
+            keras.layers.Input((28, 28, 1), dtype="uint8"),
+            keras.layers.Rescaling(1 / 255),
+            *hidden,
+            keras.layers.Flatten(),
+            keras.layers.Dense(100, "relu"),
+            keras.layers.Dense(10, "softmax"),
+        ]
+    )
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    data = {
+        "batch_size": BATCH_SIZE,
+        "epochs": N_EPOCHS,
+        "validation_data": _examples(network, N_VALIDATION),
+        "verbose": 0,
+    }
+    return _run_s(lambda: model.fit(*_examples(network), **data)) / N_EPOCHS
+
+
+def floor_s(network: str, name: str) -> float:
+    """Seconds per epoch and training of the products alone, one training on each core."""
+    del network, name
+    generator = np.random.default_rng(SEED)
+    images = generator.standard_normal((N_TRAIN, 784), dtype=np.float32)
+    shapes = ((784, 100), (100, 10), (BATCH_SIZE, 100), (BATCH_SIZE, 10))
+    first, second, of_hidden, of_logits = (
+        generator.standard_normal(shape, dtype=np.float32) for shape in shapes
+    )
+
+    def run_epoch() -> None:
+        for start in range(0, N_TRAIN, BATCH_SIZE):
+            batch = images[start : start + BATCH_SIZE]
+            hidden = batch @ first
+            hidden @ second
+            hidden.T @ of_logits
+            of_logits @ second.T
+            batch.T @ of_hidden
+
+    pool = joblib.Parallel(N_CORES, "threading")
+    return _run_s(lambda: pool(joblib.delayed(run_epoch)() for _ in range(N_CORES))) / N_CORES
+
+
+def _measure(what: str, network: str, optimizer: str) -> float:
+    print(f"{what} {network} {optimizer}", file=sys.stderr)
+    output = subprocess.run(  # noqa: S603
+        (sys.executable, "-m", "benchmarks.engine", "--measure", what, network, optimizer),
+        env={
+            **os.environ,
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            # The floor's threads are this program's, one for each core.
+            **({"OPENBLAS_NUM_THREADS": "1"} if what == "floor" else {}),
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    return float(output.splitlines()[-1])
+
+
+def _examples(network: str, n: int = N_TRAIN) -> tuple[UInt8Array, UInt8Array]:
+    n //= SHARE_OF_CNN if network == "cnn" else 1
+    generator = np.random.default_rng(SEED)
+    labels = generator.integers(10, size=n, dtype=np.uint8)
+    return generator.integers(256, size=(n, 28, 28, 1), dtype=np.uint8), labels
+
+
+def _run_s(run: Callable[[], object]) -> float:
+    run()  # compiles
+    started_s = time.perf_counter()
+    run()
+    return time.perf_counter() - started_s
+
+
+if __name__ == "__main__":
+    main()

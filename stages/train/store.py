@@ -1,0 +1,105 @@
+"""Finished trials, kept so that none is ever run twice.
+
+The store lies outside the stage's outputs, which DVC clears before a run. A trial is filed under a
+hash of everything that decides its result, at once when it is done; so a stage that was killed goes
+on where it was, and an added seed or rate trains only what is new.
+"""
+
+import hashlib
+import json
+import tokenize
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from stages.common import determinism
+from stages.common.artifacts import EpochRow, Examples, TrialRow, replacing
+from stages.train import loop, models, optimizers, trial
+from stages.train.trial import Trial, TrialResult
+
+FOLDER = Path(".cache/trials")
+LIMIT_BYTES = 2 * 2**30
+
+# Whose source decides the numbers.
+_MODULES = (determinism, loop, models, optimizers, trial)
+
+
+class TrialStore:
+    """The trials of one setting, in a folder that holds many.
+
+    Args:
+        folder: Shared by all settings; several processes may use it at once.
+        setting: Whatever else than the trial decides its result, as JSON can hold it.
+    """
+
+    def __init__(self, folder: Path, setting: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._setting = setting
+
+    def get(self, wanted: Trial) -> TrialResult | None:
+        """The trial's result, or None if it is not there or damaged."""
+        path = self._path(wanted)
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                rows = json.loads(str(archive["rows"]))
+                weights = [archive[name] for name in sorted(archive) if name != "rows"]
+            result = TrialResult(
+                row=TrialRow(**rows["row"]),
+                curve=tuple(EpochRow(**row) for row in rows["curve"]),
+                weights=tuple(weights) if rows["has_weights"] else None,
+            )
+            path.touch()
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+            return None
+        return result
+
+    def put(self, done: Trial, result: TrialResult) -> None:
+        rows = {
+            "row": asdict(result.row),
+            "curve": [asdict(row) for row in result.curve],
+            "has_weights": result.weights is not None,
+        }
+        weights = {f"weight_{i:04}": array for i, array in enumerate(result.weights or ())}
+        with replacing(self._path(done)) as temporary:
+            np.savez(temporary, allow_pickle=False, rows=json.dumps(rows), **weights)
+
+    def _path(self, of: Trial) -> Path:
+        content = json.dumps({"trial": asdict(of), **self._setting}, sort_keys=True)
+        key = hashlib.sha256(content.encode()).hexdigest()
+        return self._folder / key[:2] / f"{key}.npz"
+
+
+def prune(folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
+    """Removes the files that were used longest ago until the rest keep within the limit."""
+    files = [(path, path.stat()) for path in folder.glob("*/*.npz")]
+    n_bytes = sum(stat.st_size for _, stat in files)
+    for path, stat in sorted(files, key=lambda file: file[1].st_mtime):
+        if n_bytes <= limit_bytes:
+            break
+        path.unlink(missing_ok=True)
+        n_bytes -= stat.st_size
+
+
+def digest_examples(*splits: Examples) -> str:
+    """SHA-256 of the arrays, their shapes included."""
+    digest = hashlib.sha256()
+    for split in splits:
+        for array in (split.images, split.labels):
+            digest.update(str(array.shape).encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def digest_source() -> str:
+    """SHA-256 of the code that decides the numbers; comments and spacing do not count."""
+    digest = hashlib.sha256()
+    for module in _MODULES:
+        with Path(str(module.__file__)).open("rb") as source:
+            for token in tokenize.tokenize(source.readline):
+                if token.type not in (tokenize.COMMENT, tokenize.NL):
+                    digest.update(f"{token.type} {token.string}\n".encode())
+    return digest.hexdigest()

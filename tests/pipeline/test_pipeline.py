@@ -1,0 +1,212 @@
+"""What runs after which edit, the same bytes anywhere, and DVC's own commands.
+
+One file, so that one worker of pytest-xdist has all of it and runs the first pipeline once.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pipeline.conftest import Workspace, environment, lay_out, stages_that_ran
+
+TRAIN = ["train@sgd", "train@adam"]
+CONCLUDE = ["evaluate", "report"]
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "ran"),
+    [
+        pytest.param("params.yaml", "split:", "# a comment\nsplit:", [], id="comment"),
+        pytest.param(
+            "params.yaml",
+            "learning_rate: 0.001",
+            "learning_rate: 0.002",
+            ["train@adam", *CONCLUDE],
+            id="one optimizer's rate",
+        ),
+        pytest.param(
+            "params.yaml",
+            "optimizers:\n",
+            "optimizers:\n  lion: {class_name: Lion, learning_rate: 0.001}\n",
+            ["train@lion", *CONCLUDE],
+            id="new optimizer",
+        ),
+        pytest.param(
+            "params.yaml",
+            "seed: 42",
+            "seed: 43",
+            ["preprocess", *TRAIN, *CONCLUDE],
+            id="the split's seed",
+        ),
+        pytest.param(
+            "stages/report/summary.py",
+            "# Which optimizer?",
+            "# Which one?",
+            ["report"],
+            id="a line in a report module",
+        ),
+        # Equal results, so nothing after it runs.
+        pytest.param(
+            "stages/train/trial.py", '"""One trial', '"""A trial', TRAIN, id="line in train"
+        ),
+    ],
+)
+def test_an_edit_runs_the_stages_that_it_touches(
+    workspace: Workspace, path: str, old: str, new: str, ran: list[str]
+) -> None:
+    workspace.edit(path, old, new)
+    assert workspace.reproduce() == ran
+
+
+def test_nothing_runs_where_nothing_changed(workspace: Workspace) -> None:
+    assert workspace.reproduce() == []
+    assert workspace.git("status", "--porcelain") == ""
+
+
+def test_a_removed_optimizer_is_gone_from_every_result_and_comes_back_untrained(
+    workspace: Workspace,
+) -> None:
+    params = (workspace.folder / "params.yaml").read_text(encoding="utf-8")
+    before, _, _ = params.partition("  adam:")
+    (workspace.folder / "params.yaml").write_text(before, encoding="utf-8")
+    assert workspace.reproduce() == CONCLUDE
+    metrics = json.loads((workspace.folder / "metrics.json").read_text(encoding="utf-8"))
+    assert list(metrics["optimizers"]) == ["sgd"]
+    results = ["metrics.json", "evaluation", "plots", "report", "runs"]
+    found = workspace.run(
+        "grep", "--recursive", "--files-with-matches", "adam", *results, check=False
+    )
+    assert found == ""
+
+    workspace.git("checkout", "params.yaml")
+    assert workspace.reproduce() == CONCLUDE
+    assert workspace.git("status", "--porcelain") == ""
+
+
+def test_more_epochs_train_all_and_going_back_to_an_earlier_setting_trains_nothing(
+    workspace: Workspace,
+) -> None:
+    workspace.edit("params.yaml", "epochs: 2", "epochs: 3")
+    assert workspace.reproduce() == [*TRAIN, *CONCLUDE]
+    workspace.git("checkout", "params.yaml")
+    assert workspace.reproduce() == CONCLUDE
+    assert workspace.git("status", "--porcelain") == ""
+
+
+ALL = ["download", "preprocess", "train@sgd", "train@adam", "evaluate", "report"]
+
+
+def test_a_fresh_clone_reproduces_every_committed_byte(
+    reproduced: Workspace, tmp_path: Path
+) -> None:
+    reproduced.git("clone", "--quiet", ".", str(tmp_path / "clone"))
+    clone = Workspace(tmp_path / "clone")
+    assert clone.reproduce("--force") == ALL
+    assert clone.git("status", "--porcelain") == ""
+
+
+def test_make_run_works_on_an_unpacked_archive_without_git(tmp_path: Path) -> None:
+    folder = tmp_path / "an unpacked archive"
+    folder.mkdir()
+    archive = lay_out(folder)
+    # The environment of these tests in the place of one that `make` would install.
+    (folder / ".venv").symlink_to(sys.prefix)
+    output = archive.run("make", "run")
+    assert stages_that_ran(output) == ALL
+    ending = output.rpartition("python -m stages.report")[2]
+    for name in ("sgd", "adam", "report/summary.md"):
+        assert name in ending
+
+
+def test_a_killed_stage_goes_on_where_it_was_and_ends_in_the_same_bytes(
+    workspace: Workspace,
+) -> None:
+    run, store = workspace.folder / "runs" / "adam", workspace.folder / ".cache"
+    undisturbed = {path.name: path.read_bytes() for path in run.iterdir()}
+    shutil.rmtree(store)
+
+    def trials() -> dict[Path, float]:
+        return {path: path.stat().st_ino for path in store.glob("trials/*/[!.]*.npz")}
+
+    command = (sys.executable, "-m", "stages.train", "adam")
+    kept: dict[Path, float] = {}
+    for n_trials in (1, 3, 4):
+        process = subprocess.Popen(command, cwd=workspace.folder, env=environment())
+        while len(trials()) < n_trials and process.poll() is None:
+            pass
+        process.kill()
+        process.wait()
+        assert trials().items() >= kept.items()
+        kept = trials()
+    output = workspace.run(*command)
+    assert f"{len(kept)} from the store" in output
+    assert trials().items() >= kept.items()
+    assert len(trials()) == 5  # one of tuning, and two seeds at each rate
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == undisturbed
+
+
+@pytest.mark.parametrize("stage", ["download", "preprocess", "report"])
+def test_a_stage_without_networks_never_loads_tensorflow(workspace: Workspace, stage: str) -> None:
+    program = (
+        f"import runpy, sys; runpy.run_module('stages.{stage}', run_name='__main__'); "
+        "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    assert workspace.run(sys.executable, "-c", program).splitlines()[-1] == "[]"
+
+
+def test_an_experiment_changes_one_line_and_shows_in_the_differences(workspace: Workspace) -> None:
+    output = workspace.dvc("exp", "run", "-S", "optimizers.adam.learning_rate=0.01")
+    assert stages_that_ran(output) == ["train@adam", "evaluate", "report"]
+    assert workspace.git("diff", "--numstat", "params.yaml").split() == ["1", "1", "params.yaml"]
+    assert "optimizers.adam.test_accuracy" in workspace.dvc("metrics", "diff")
+    assert "optimizers.sgd" not in workspace.dvc("metrics", "diff")
+    assert workspace.dvc("params", "diff").splitlines()[1:] == [
+        "params.yaml  optimizers.adam.learning_rate  0.001   0.01"
+    ]
+    assert "0.01" in workspace.dvc("exp", "show", "--csv", "--only-changed")
+
+
+def test_metrics_show_gives_few_numbers_per_optimizer(workspace: Workspace) -> None:
+    columns = workspace.dvc("metrics", "show", "--md").splitlines()[0].split("|")
+    names = [column.strip() for column in columns if "optimizers.adam." in column]
+    assert "optimizers.adam.test_accuracy" in names
+    assert len(names) <= 6
+
+
+def test_plots_are_drawn_from_every_plot_file(workspace: Workspace) -> None:
+    workspace.dvc("plots", "show")
+    page = (workspace.folder / "dvc_plots" / "index.html").read_text(encoding="utf-8")
+    for plot in ("accuracy", "learning_curves", "confusion"):
+        assert f'id = "{plot}"' in page
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(
+            {"a b": {"class_name": "SGD", "learning_rate": 0.1}}, "optimizers.a b: no name"
+        ),
+        pytest.param({"x": {"class_name": "Adma", "learning_rate": 0.1}}, "did you mean Ada"),
+        pytest.param({"x": {"class_name": "SGD", "learning_rate": -1}}, "greater than 0 (is -1)"),
+        pytest.param(
+            {"x": {"class_name": "SGD", "learning_rate": 1, "rho": 1}}, "not an argument of SGD"
+        ),
+    ],
+)
+def test_bad_parameters_stop_before_anything_is_trained(
+    workspace: Workspace, change: dict[str, object], message: str
+) -> None:
+    path = workspace.folder / "params.yaml"
+    params = yaml.safe_load(path.read_text(encoding="utf-8"))
+    params["train"]["epochs"] = 3
+    params["optimizers"] |= change
+    path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    output = workspace.dvc("repro", check=False)
+    assert message in output
+    assert "Traceback" not in output
+    assert "trials" not in output
