@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from tests.conftest import PROJECT
 
@@ -104,13 +105,19 @@ def lay_out(folder: Path) -> Workspace:
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A repository whose pipeline ran once and was committed; to be copied, not changed."""
-    folder = tmp_path_factory.mktemp("reproduced") / "a repository"
-    folder.mkdir()
-    workspace = lay_out(folder)
-    workspace.git("init", "--quiet")
-    workspace.reproduce()
-    workspace.git("add", ".")
-    workspace.git("commit", "--quiet", "--message", "Run the pipeline")
+    # One for all of pytest-xdist's workers: the first that comes makes it.
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    workspace = Workspace(shared / "reproduced" / "a repository")
+    with FileLock(shared / "reproduced.lock"):
+        if not workspace.folder.exists():
+            workspace.folder.mkdir(parents=True)
+            lay_out(workspace.folder)
+            workspace.git("init", "--quiet")
+            workspace.reproduce()
+            workspace.git("add", ".")
+            workspace.git("commit", "--quiet", "--message", "Run the pipeline")
     return workspace
 
 

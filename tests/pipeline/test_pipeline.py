@@ -1,7 +1,4 @@
-"""What runs after which edit, the same bytes anywhere, and DVC's own commands.
-
-One file, so that one worker of pytest-xdist has all of it and runs the first pipeline once.
-"""
+"""What runs after which edit, the same bytes anywhere, and DVC's own commands."""
 
 import json
 import shutil
