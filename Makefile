@@ -2,17 +2,23 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/.installed
+# DVC wants to be told where there is no Git repository, and when there is one after all.
+TELL_DVC_OF_GIT = if git rev-parse --git-dir >/dev/null 2>&1; \
+	then ! grep -qs no_scm .dvc/config.local || dvc config --local --unset core.no_scm; \
+	else dvc config --local core.no_scm true; fi
 
 .PHONY: run fashion-mnist test check bench schema clean
 
 run: $(INSTALLED)  ## compare the optimizers of params.yaml
-	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
+	@$(TELL_DVC_OF_GIT)
 	dvc repro evaluate
 	@dvc repro --single-item --force report  # its table ends the run, new or not
 
 fashion-mnist: $(INSTALLED)  ## the textbook's experiment
-	@git rev-parse HEAD >/dev/null || { echo "make: DVC's experiments need a Git repository with a commit"; exit 1; }
-	dvc exp run -S dataset.name=fashion_mnist -S train.epochs=5
+	@git rev-parse --quiet --verify HEAD >/dev/null || { echo "make: DVC's experiments need a Git repository with a commit"; exit 1; }
+	@$(TELL_DVC_OF_GIT)
+	@mkdir -p .cache && cp params.yaml .cache/params.yaml
+	dvc exp run -S dataset.name=fashion_mnist -S train.epochs=5 || { cp .cache/params.yaml params.yaml; exit 1; }
 
 test: $(INSTALLED)  ## everything, without internet
 	python -m pytest
@@ -32,7 +38,8 @@ clean:  ## everything that was made here, DVC's cache included
 	rm -rf .venv .cache .dvc/cache .dvc/tmp data/raw data/processed runs dvc_plots
 
 $(INSTALLED): requirements.txt
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "make: needs Python 3.10 to 3.13, this is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2])'
-	$(PYTHON) -m venv .venv
-	python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "make: needs Python 3.10 to 3.13, this is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2])'
+	@echo "Installing what requirements.txt names into .venv: 1.6 GB, some minutes"
+	@$(PYTHON) -m venv .venv
+	@python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@

@@ -22,7 +22,7 @@ from tabulate import tabulate
 from stages.common.artifacts import Dataset, Examples, UInt8Array
 from stages.common.params import Model, load_params
 
-N_ROUNDS, N_EPOCHS = 3, 2
+N_ROUNDS, N_EPOCHS = 3, 1
 N_TRAIN, N_VALIDATION, BATCH_SIZE, SEED = 48_000, 12_000, 32, 42
 SHARE_OF_CNN = 10
 N_CORES: int = joblib.cpu_count()

@@ -102,7 +102,7 @@ class Train(_Section):
     epochs: PositiveInt
     batch_size: PositiveInt
     jit_compile: Literal["auto", True, False] = Field(
-        description="XLA: `auto` is on without convolutions or on a GPU, off otherwise."
+        description="XLA: `auto` is on without convolutions and dropout, or on a GPU."
     )
 
 
@@ -217,6 +217,11 @@ class _Loader(yaml.SafeLoader):
     """PyYAML reads `1e-3` as text; DVC, by YAML 1.2, as a number. So do we."""
 
 
+# Nor do yes, no, on and off mean true and false to it.
+_Loader.yaml_implicit_resolvers = {
+    first: [rule for rule in rules if first in "tTfF" or rule[0] != "tag:yaml.org,2002:bool"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+$"),

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import requests
 
 from stages.common.artifacts import RawFile, replacing
-from stages.common.console import InputError, Progress, notice
+from stages.common.console import InputError, Progress
 
 CACHE = Path(".cache/downloads")
 N_ATTEMPTS = 3
@@ -60,7 +60,6 @@ def _load(file: RawFile, mirrors: Sequence[str], cached: Path) -> None:
             _load_from(mirror, file, partial)
         except _TransferError as error:
             failures.append(f"  {mirror} ({error})")
-            notice(f"{file.name}: {mirror}: {error}")
         else:
             partial.replace(cached)
             return

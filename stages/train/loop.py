@@ -16,7 +16,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from stages.common.artifacts import Examples
-from stages.train.models import has_convolution, initialise
+from stages.train.models import initialise, is_slow_in_xla
 
 VALIDATION_CHUNK = 1000
 # TensorFlow reads its functions' source when it traces them, and Python 3.11 cannot parse in two
@@ -110,12 +110,13 @@ class Slot:
 def resolve_jit_compile(model: keras.Model, setting: Literal["auto"] | bool) -> bool:
     """Whether XLA compiles the epoch.
 
-    On a CPU, XLA makes convolutions within a loop about 20 times slower. The rule looks at the
-    model and the device and never at a clock, so it cannot vary from run to run.
+    On a CPU, XLA makes convolutions within a loop about 20 times slower, and dropout several times.
+    The rule looks at the model and the device and never at a clock, so it cannot vary from run to
+    run.
     """
     if setting != "auto":
         return setting
-    return not has_convolution(model) or bool(tf.config.list_physical_devices("GPU"))
+    return not is_slow_in_xla(model) or bool(tf.config.list_physical_devices("GPU"))
 
 
 Sums = tuple[tf.Tensor, tf.Tensor]

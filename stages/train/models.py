@@ -107,8 +107,11 @@ def _derive_seed(seed: int, name: str) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=words).generate_state(1)[0] >> 1)
 
 
-def has_convolution(model: keras.Model) -> bool:
-    return any("Conv" in type(layer).__name__ for layer in model.layers)
+def is_slow_in_xla(model: keras.Model) -> bool:
+    """Whether a layer is among those that XLA makes many times slower on a CPU."""
+    return any(
+        "Conv" in type(layer).__name__ or hasattr(layer, "seed_generator") for layer in model.layers
+    )
 
 
 def save_model(model: keras.Model, path: Path) -> None:

@@ -135,3 +135,31 @@ def test_model_and_device_decide_on_xla_unless_told(
 ) -> None:
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: gpus)
     assert resolve_jit_compile(new_model(model), setting) is expected
+
+
+def test_dropout_is_not_for_xla_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
+    settings = small_params(COMMITTED.optimizers, model={"dropout": 0.5}).model
+    assert resolve_jit_compile(build_model(settings, DATASET), "auto") is False
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("n_more", [0, 1, 75])
+def test_a_minibatch_may_hold_all_examples_and_more(n_more: int, *, jit_compile: bool) -> None:
+    factor = keras.Variable(1.0, trainable=False)
+    entry = optimizer(class_name="SGD")
+    slot = Slot(
+        new_model(),
+        build_optimizer("it", entry, factor),
+        factor,
+        to_tensors(TRAIN),
+        to_tensors(VALIDATION),
+        batch_size=DATASET.n_train + n_more,
+        jit_compile=jit_compile,
+    )
+    slot.reset(1, 1.0)
+    reference = new_reference(entry)
+    before = reference.evaluate(TRAIN.images, TRAIN.labels, verbose=0)
+    scores = slot.train_epoch(ORDER)
+    assert (scores.loss, scores.accuracy) == pytest.approx(tuple(before), abs=1e-5)
+    assert slot.n_steps_per_epoch == 1

@@ -116,7 +116,9 @@ def test_a_number_may_be_written_as_dvc_reads_it(tmp_path: Path, text: str, numb
     assert params.optimizers["sgd"].learning_rate == number
 
 
-@pytest.mark.parametrize("name", ["경사하강", "아담-2", "adam_2", "2nd-try", "schedule"])
+@pytest.mark.parametrize(
+    "name", ["경사하강", "아담-2", "adam_2", "2nd-try", "schedule", "yes", "on"]
+)
 def test_a_name_of_letters_digits_and_hyphens_is_accepted(tmp_path: Path, name: str) -> None:
     params = load_params(write_params(tmp_path, "sgd:", f"{name}:"))
     assert list(params.optimizers) == [name, "adam"]
