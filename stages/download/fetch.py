@@ -16,7 +16,7 @@ from typing import BinaryIO
 import requests
 
 from stages.common.artifacts import RawFile, replacing
-from stages.common.console import InputError, Progress
+from stages.common.console import InputError, Progress, notice
 
 CACHE = Path(".cache/downloads")
 N_ATTEMPTS = 3
@@ -62,6 +62,8 @@ def _load(file: RawFile, mirrors: Sequence[str], cached: Path) -> None:
             failures.append(f"  {mirror} ({error})")
         else:
             partial.replace(cached)
+            for failure in failures:
+                notice(f"{file.name}: not from {failure.strip()}")
             return
     raise InputError(
         "\n".join(
