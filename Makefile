@@ -39,7 +39,7 @@ clean:  ## everything that was made here, DVC's cache included
 
 $(INSTALLED): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "make: needs Python 3.10 to 3.13, this is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2])'
-	@echo "Installing what requirements.txt names into .venv: 1.6 GB, some minutes"
+	@echo "Installing what requirements.txt names into .venv: 2 GB, some minutes"
 	@$(PYTHON) -m venv .venv
 	@python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@

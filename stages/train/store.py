@@ -9,6 +9,7 @@ import hashlib
 import json
 import tokenize
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,10 @@ class TrialStore:
 
 def prune(folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
     """Removes the files that were used longest ago until the rest keep within the limit."""
-    files = [(path, path.stat()) for path in folder.glob("*/*.npz")]
+    files = []
+    for path in folder.glob("*/*.npz"):
+        with suppress(FileNotFoundError):  # another process was quicker
+            files.append((path, path.stat()))
     n_bytes = sum(stat.st_size for _, stat in files)
     for path, stat in sorted(files, key=lambda file: file[1].st_mtime):
         if n_bytes <= limit_bytes:

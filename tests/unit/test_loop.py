@@ -46,7 +46,13 @@ def new_model(name: str = "mlp") -> keras.Model:
     return build_model(small_params(COMMITTED.optimizers, model={"name": name}).model, DATASET)
 
 
-def new_slot(entry: Optimizer, validation: Examples = VALIDATION, *, jit_compile: bool) -> Slot:
+def new_slot(
+    entry: Optimizer,
+    validation: Examples = VALIDATION,
+    *,
+    jit_compile: bool,
+    batch_size: int = BATCH_SIZE,
+) -> Slot:
     factor = keras.Variable(1.0, trainable=False)
     slot = Slot(
         new_model(),
@@ -54,7 +60,7 @@ def new_slot(entry: Optimizer, validation: Examples = VALIDATION, *, jit_compile
         factor,
         to_tensors(TRAIN),
         to_tensors(validation),
-        batch_size=BATCH_SIZE,
+        batch_size=batch_size,
         jit_compile=jit_compile,
     )
     slot.reset(1, 1.0)
@@ -146,18 +152,8 @@ def test_dropout_is_not_for_xla_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("jit_compile", [True, False])
 @pytest.mark.parametrize("n_more", [0, 1, 75])
 def test_a_minibatch_may_hold_all_examples_and_more(n_more: int, *, jit_compile: bool) -> None:
-    factor = keras.Variable(1.0, trainable=False)
     entry = optimizer(class_name="SGD")
-    slot = Slot(
-        new_model(),
-        build_optimizer("it", entry, factor),
-        factor,
-        to_tensors(TRAIN),
-        to_tensors(VALIDATION),
-        batch_size=DATASET.n_train + n_more,
-        jit_compile=jit_compile,
-    )
-    slot.reset(1, 1.0)
+    slot = new_slot(entry, jit_compile=jit_compile, batch_size=DATASET.n_train + n_more)
     reference = new_reference(entry)
     before = reference.evaluate(TRAIN.images, TRAIN.labels, verbose=0)
     scores = slot.train_epoch(ORDER)
