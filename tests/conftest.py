@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ with warnings.catch_warnings():
 
 PROJECT = Path(__file__).parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _spare_garbage_collection() -> Iterator[None]:
+    """statsmodels collects garbage whenever it adjusts p-values: a tenth of a second each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gc.collect", lambda: 0)
+        yield
 
 
 @pytest.fixture(scope="session")

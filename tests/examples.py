@@ -1,7 +1,7 @@
 """Small data, parameters and runs for the tests of training, evaluation and report."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,9 +10,11 @@ import numpy as np
 
 from stages.common.artifacts import (
     Dataset,
-    Estimate,
+    EpochRow,
     Examples,
-    Standing,
+    Phase,
+    Run,
+    TrialRow,
     write_architecture,
     write_epochs,
     write_run,
@@ -20,6 +22,8 @@ from stages.common.artifacts import (
     write_weights,
 )
 from stages.common.params import Optimizer, Params, load_params
+from stages.evaluate.outcomes import Group, Outcome
+from stages.evaluate.scoring import TrialScore
 from stages.train.sweep import Sweep, sweep
 from tests.conftest import PROJECT
 
@@ -36,6 +40,10 @@ def draw_examples(n: int, seed: int) -> Examples:
     return Examples(images.astype(np.uint8), labels)
 
 
+def class_counts(examples: Examples) -> tuple[int, ...]:
+    return tuple(np.bincount(examples.labels).tolist())
+
+
 # Batches of 16 leave 11 images for the last minibatch.
 TRAIN, VALIDATION, TEST = draw_examples(75, 1), draw_examples(40, 2), draw_examples(60, 3)
 DATASET = Dataset(
@@ -45,9 +53,9 @@ DATASET = Dataset(
     width=6,
     channels=1,
     pixel_maximum=250,
-    n_train=len(TRAIN.labels),
-    n_validation=len(VALIDATION.labels),
-    n_test=len(TEST.labels),
+    train_counts=class_counts(TRAIN),
+    validation_counts=class_counts(VALIDATION),
+    test_counts=class_counts(TEST),
 )
 SMALL: dict[str, dict[str, Any]] = {
     "model": {"name": "mlp", "hidden_units": [8], "activation": "relu", "dropout": 0.0},
@@ -102,22 +110,106 @@ def write_sweep(folder: Path, result: Sweep) -> None:
     write_run(folder, result.run)
 
 
-def standing(
-    accuracy: float | None, half_width: float | None = 0.01, n_diverged: int = 0
-) -> Standing:
-    """Of ten trials, as the verdict and the summary see them."""
-    if accuracy is None or half_width is None:
-        estimate = Estimate(accuracy, None, None, None)
-    else:
-        estimate = Estimate(accuracy, accuracy - half_width, accuracy + half_width, half_width)
-    return Standing(
-        class_name="SGD",
-        learning_rate=0.001,
-        configured_learning_rate=0.01,
-        n_trials=10,
-        n_diverged=n_diverged,
-        test_accuracy=estimate,
-        configured_test_accuracy=estimate,
-        test_loss=estimate,
-        validation_accuracy=estimate,
+N_STEPS_PER_EPOCH = 5
+
+
+def trial_row(
+    phase: Phase, factor: float, seed: int, accuracy: float | None, n_epochs: int = 5
+) -> TrialRow:
+    """A trial that ended with this validation accuracy; None for one that diverged."""
+    return TrialRow(
+        phase=phase,
+        learning_rate_factor=factor,
+        learning_rate=0.1 * factor,
+        seed=seed,
+        status="diverged" if accuracy is None else "completed",
+        n_epochs=n_epochs,
+        n_steps=n_epochs * N_STEPS_PER_EPOCH,
+        train_loss=accuracy,
+        train_accuracy=accuracy,
+        validation_loss=accuracy,
+        validation_accuracy=accuracy,
+        best_epoch=None if accuracy is None else n_epochs,
+        best_validation_accuracy=accuracy,
+    )
+
+
+def group(
+    accuracies: Sequence[float],
+    curves: Sequence[Sequence[float]] | None = None,
+    *,
+    factor: float = 1.0,
+    n_diverged: int = 0,
+) -> Group:
+    """Confirmation trials: seeds 1, 2, ... completed, those after them diverged.
+
+    Args:
+        accuracies: On the test images, by seed.
+        curves: Validation accuracies after each epoch, by seed; flat, at `accuracies`, if None.
+        factor: Learning rate factor; the configured rate is 0.1.
+        n_diverged: Trials without scores.
+    """
+    curves = curves or [[accuracy] * 5 for accuracy in accuracies]
+    completed = tuple(
+        trial_row("confirmation", factor, seed, curve[-1], len(curve))
+        for seed, curve in enumerate(curves, start=1)
+    )
+    diverged = tuple(
+        trial_row("confirmation", factor, len(curves) + i, None) for i in range(1, 1 + n_diverged)
+    )
+    images = np.arange(DATASET.n_test)
+    return Group(
+        rows=(*completed, *diverged),
+        completed=completed,
+        scores=tuple(
+            TrialScore(images, images < accuracy * len(images), accuracy, 1 - accuracy)
+            for accuracy in accuracies
+        ),
+        curves=tuple(
+            tuple(
+                EpochRow("confirmation", factor, row.seed, epoch, value, value, value, value)
+                for epoch, value in enumerate(curve, start=1)
+            )
+            for row, curve in zip(completed, curves, strict=True)
+        ),
+    )
+
+
+# The best in the middle.
+TUNING: Mapping[float, Sequence[float | None]] = {
+    0.1: [0.5, 0.5],
+    1.0: [0.9, 0.9],
+    10.0: [0.7, 0.7],
+}
+
+
+def outcome(
+    tuned: Group,
+    configured: Group | None = None,
+    *,
+    tuning: Mapping[float, Sequence[float | None]] = TUNING,
+    class_name: str = "SGD",
+    n_state: int = 0,
+    **arguments: Any,
+) -> Outcome:
+    """An optimizer's run from plain numbers.
+
+    Args:
+        tuned: What tuning chose.
+        configured: None where that is the same.
+        tuning: Validation accuracies by factor; None for a diverged trial.
+        class_name: Of Keras.
+        n_state: For 100 parameters.
+        arguments: What else Keras's configuration holds.
+    """
+    factor = tuned.rows[0].learning_rate_factor
+    return Outcome(
+        run=Run(class_name, arguments, factor, True, 100, n_state, {"keras": "3.12.4"}),
+        tuning=tuple(
+            trial_row("tuning", factor, seed, accuracy)
+            for factor, accuracies in tuning.items()
+            for seed, accuracy in enumerate(accuracies, start=91)
+        ),
+        tuned=tuned,
+        configured=configured or tuned,
     )

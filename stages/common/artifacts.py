@@ -129,7 +129,8 @@ class Dataset:
     """`data/processed/dataset.json`.
 
     `pixel_maximum` is the largest pixel of the training split: the model's first layer divides by
-    it, so that a saved model takes raw pixels.
+    it, so that a saved model takes raw pixels. `train_counts` and the like are the images of each
+    class in a split, in the order of `class_names`.
     """
 
     name: str
@@ -138,9 +139,21 @@ class Dataset:
     width: int
     channels: int
     pixel_maximum: int
-    n_train: int
-    n_validation: int
-    n_test: int
+    train_counts: tuple[int, ...]
+    validation_counts: tuple[int, ...]
+    test_counts: tuple[int, ...]
+
+    @property
+    def n_train(self) -> int:
+        return sum(self.train_counts)
+
+    @property
+    def n_validation(self) -> int:
+        return sum(self.validation_counts)
+
+    @property
+    def n_test(self) -> int:
+        return sum(self.test_counts)
 
 
 def read_examples(path: Path) -> Examples:
@@ -309,34 +322,140 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What one optimizer reached over its confirmation seeds, at the tuned learning rate.
+class Confirmed:
+    """What the confirmation trials at one learning rate reached.
 
-    Scores are over the completed trials; `configured_test_accuracy` is at the rate of params.yaml.
+    Estimates are over the completed trials, of the last epoch; `best_validation_accuracy` is of
+    each trial's own best epoch.
     """
 
-    class_name: str
     learning_rate: float
-    configured_learning_rate: float
     n_trials: int
     n_diverged: int
     test_accuracy: Estimate
-    configured_test_accuracy: Estimate
     test_loss: Estimate
     validation_accuracy: Estimate
+    best_validation_accuracy: Estimate
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What else the same trials say of an optimizer.
+
+    `n_reached` of the confirmation trials at the tuned rate reached the target; `epochs_to_target`
+    and `steps_to_target` are medians over all of them, None where half or more never did.
+    `rate_low` and `rate_high` bound the learning rates of the grid, around the tuned one, whose
+    mean validation accuracy lies within a point of its. `diverged_share` is of all trials.
+    `state_per_parameter` counts the numbers that the optimizer keeps for each weight.
+    `expected_best[k - 1]` is the best validation accuracy to be expected of k tuning trials.
+    """
+
+    n_reached: int
+    epochs_to_target: float | None
+    steps_to_target: float | None
+    rate_low: float
+    rate_high: float
+    diverged_share: float
+    state_per_parameter: float
+    expected_best: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One optimizer: at the learning rate that tuning chose, and at that of params.yaml."""
+
+    class_name: str
+    tuned: Confirmed
+    configured: Confirmed
+    criteria: Criteria
+
+
+Label = Literal["better", "tied", "undecided"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A row of `evaluation/pairs.csv`: two optimizers at their tuned rates.
+
+    `first` ranks before `second`, and `label` is what may be said of it. `mean_difference` in test
+    accuracy, its interval and `p` are paired over the `n_seeds` that both completed, None below
+    two; `p_adjusted` is Holm's over all pairs. `probability_of_improvement` is that of a trial of
+    `first` to beat one of `second`. `test_set_half_width` is how far the choice of test images
+    alone may move the difference. `n_seeds_needed` is for 80 % power where the label is undecided;
+    None if that is beyond all means.
+    """
+
+    first: str
+    second: str
+    label: Label
+    n_seeds: int
+    mean_difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+    probability_of_improvement: float | None
+    test_set_half_width: float | None
+    n_seeds_needed: int | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A validity check that fired: what is wrong in plain words, and what to do about it."""
+
+    check: str
+    optimizers: tuple[str, ...]
+    problem: str
+    advice: str
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`evaluation/comparison.json`: everything that is said of the optimizers, best first."""
+    """`evaluation/comparison.json`: everything that is said of the optimizers, best first.
+
+    `best` is None where the verdict is undecided. `target_accuracy` is on the validation images,
+    None if every trial diverged. `budget` says in words what to take for how many tuning trials.
+    """
 
     dataset: Dataset
     n_parameters: int
+    n_trials: int
     confidence: float
+    margin: float
+    target_accuracy: float | None
     best: str | None
     verdict: str
-    versions: Mapping[str, str]
+    budget: str
+    warnings: tuple[Finding, ...]
     optimizers: Mapping[str, Standing]
+    pairs: tuple[Pair, ...]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class TuningPoint:
+    """A row of `plots/tuning.csv`: one learning rate of an optimizer's grid.
+
+    `validation_accuracy` is the mean over the completed tuning trials, None without any;
+    `choice` says which rate is `tuned`, which `configured`, and which `both`.
+    """
+
+    optimizer: str
+    learning_rate_factor: float
+    learning_rate: float
+    validation_accuracy: float | None
+    n_trials: int
+    n_diverged: int
+    choice: Literal["tuned", "configured", "both", "neither"]
+
+
+@dataclass(frozen=True)
+class BudgetPoint:
+    """A row of `plots/budget.csv`: the best validation accuracy expected of so many trials."""
+
+    optimizer: str
+    n_trials: int
+    expected_best: float
 
 
 @dataclass(frozen=True)
@@ -360,6 +479,10 @@ def write_comparison(comparison: Comparison, folder: Path = EVALUATION) -> None:
     _write_json(folder / "comparison.json", _rounded(asdict(comparison)))
 
 
+def write_pairs(rows: Sequence[Pair], folder: Path = EVALUATION) -> None:
+    _write_rows(folder / "pairs.csv", Pair, rows)
+
+
 def write_scores(rows: Sequence[ScoreRow], folder: Path = EVALUATION) -> None:
     _write_rows(folder / "scores.csv", ScoreRow, rows)
 
@@ -368,16 +491,21 @@ def write_metrics(comparison: Comparison, path: Path = METRICS) -> None:
     """Writes the few numbers that `dvc metrics show` and `dvc metrics diff` put in a table."""
     optimizers = {
         name: {
-            "test_accuracy": standing.test_accuracy.mean,
-            "test_accuracy_low": standing.test_accuracy.low,
-            "test_accuracy_high": standing.test_accuracy.high,
-            "configured_test_accuracy": standing.configured_test_accuracy.mean,
-            "learning_rate": standing.learning_rate,
-            "n_diverged": standing.n_diverged,
+            "test_accuracy": standing.tuned.test_accuracy.mean,
+            "test_accuracy_low": standing.tuned.test_accuracy.low,
+            "test_accuracy_high": standing.tuned.test_accuracy.high,
+            "configured_test_accuracy": standing.configured.test_accuracy.mean,
+            "learning_rate": standing.tuned.learning_rate,
+            "n_diverged": standing.tuned.n_diverged,
         }
         for name, standing in sorted(comparison.optimizers.items())
     }
-    content = {"best": comparison.best, "verdict": comparison.verdict, "optimizers": optimizers}
+    content = {
+        "best": comparison.best,
+        "verdict": comparison.verdict,
+        "warnings": len(comparison.warnings),
+        "optimizers": optimizers,
+    }
     _write_json(path, _rounded(content))
 
 
@@ -426,6 +554,14 @@ def write_curve_points(rows: Sequence[CurvePoint], folder: Path = PLOTS) -> None
 
 def write_accuracy_points(rows: Sequence[AccuracyPoint], folder: Path = PLOTS) -> None:
     _write_rows(folder / "accuracy.csv", AccuracyPoint, rows)
+
+
+def write_tuning_points(rows: Sequence[TuningPoint], folder: Path = PLOTS) -> None:
+    _write_rows(folder / "tuning.csv", TuningPoint, rows)
+
+
+def write_budget_points(rows: Sequence[BudgetPoint], folder: Path = PLOTS) -> None:
+    _write_rows(folder / "budget.csv", BudgetPoint, rows)
 
 
 def write_confusion(rows: Sequence[ConfusionCell], folder: Path = PLOTS) -> None:

@@ -122,12 +122,16 @@ class Confirmation(_Section):
 
 
 class Comparison(_Section):
-    confidence: Fraction = Field(description="Level of the intervals.")
-    margin: float = Field(ge=0, lt=1, description="Accuracies closer than this count as tied.")
+    confidence: Fraction = Field(
+        description="Level of the intervals; tests are made at 1 - confidence."
+    )
+    margin: float = Field(
+        ge=0, lt=1, description="Optimizers surely closer than this in accuracy are called tied."
+    )
     target_accuracy: Annotated[
         Annotated[Literal["auto"], Tag("auto")] | Annotated[Fraction, Tag("number")],
         Discriminator(lambda value: "auto" if value == "auto" else "number"),
-    ] = Field(description="Validation accuracy for `epochs to target`, a fraction or `auto`.")
+    ] = Field(description="Validation accuracy to be reached: a fraction, or `auto`.")
 
 
 class _KerasObject(BaseModel):

@@ -1,5 +1,5 @@
 """Test scores, statistics and a verdict in metrics.json, evaluation and plots."""
 
-from stages.common.determinism import prepare_environment
+from stages.common.determinism import import_tensorflow
 
-prepare_environment()
+import_tensorflow()

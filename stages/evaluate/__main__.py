@@ -6,11 +6,14 @@ from stages.common.artifacts import (
     read_dataset,
     read_examples,
     write_accuracy_points,
+    write_budget_points,
     write_comparison,
     write_confusion,
     write_curve_points,
     write_metrics,
+    write_pairs,
     write_scores,
+    write_tuning_points,
 )
 from stages.common.console import run_stage
 from stages.common.params import load_params
@@ -23,10 +26,13 @@ def main() -> None:
     result = evaluate(params, read_dataset(), read_examples(TEST), RUNS)
     write_comparison(result.comparison)
     write_metrics(result.comparison)
+    write_pairs(result.comparison.pairs)
     write_scores(result.scores)
     write_curve_points(result.curves)
     write_accuracy_points(result.accuracies)
     write_confusion(result.confusion)
+    write_tuning_points(result.tuning)
+    write_budget_points(result.budget)
 
 
 run_stage(main)

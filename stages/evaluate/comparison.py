@@ -2,8 +2,9 @@
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from sklearn.metrics import confusion_matrix
@@ -11,21 +12,24 @@ from sklearn.metrics import confusion_matrix
 from stages.common import artifacts
 from stages.common.artifacts import (
     AccuracyPoint,
+    BudgetPoint,
     Comparison,
     ConfusionCell,
     CurvePoint,
     Dataset,
     EpochRow,
-    Estimate,
     Examples,
     ScoreRow,
     Standing,
-    TrialRow,
+    TuningPoint,
 )
 from stages.common.console import InputError, notice
 from stages.common.params import Params
-from stages.evaluate.scoring import TrialScore, score_trials
-from stages.evaluate.statistics import estimate
+from stages.evaluate.checks import Evidence, find_faults
+from stages.evaluate.criteria import POINT, advise_budget, grid_points, measure
+from stages.evaluate.outcomes import CONFIGURED, Outcome, read_outcome
+from stages.evaluate.pairs import compare_pairs, rank
+from stages.evaluate.scoring import TrialScore
 from stages.evaluate.verdict import judge
 
 
@@ -38,35 +42,15 @@ class Evaluation:
     curves: tuple[CurvePoint, ...]
     accuracies: tuple[AccuracyPoint, ...]
     confusion: tuple[ConfusionCell, ...]
-
-
-@dataclass(frozen=True)
-class _Confirmed:
-    """The confirmation trials at one learning rate.
-
-    `scores` on the test images and `completed` rows go together.
-    """
-
-    rows: tuple[TrialRow, ...]
-    completed: tuple[TrialRow, ...]
-    scores: tuple[TrialScore, ...]
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """One optimizer's run."""
-
-    run: artifacts.Run
-    tuned: _Confirmed
-    configured: _Confirmed
-    tuned_epochs: tuple[EpochRow, ...]
+    tuning: tuple[TuningPoint, ...]
+    budget: tuple[BudgetPoint, ...]
 
 
 def evaluate(params: Params, dataset: Dataset, test: Examples, runs: Path) -> Evaluation:
     """Compares the optimizers that params.yaml names, and no others.
 
     Args:
-        params: Which optimizers, and the level of the intervals.
+        params: Which optimizers, and what they are judged by.
         dataset: What they were trained on.
         test: The test images, read here and nowhere else.
         runs: Holds a folder for each optimizer.
@@ -74,29 +58,80 @@ def evaluate(params: Params, dataset: Dataset, test: Examples, runs: Path) -> Ev
     Raises:
         InputError: If a run is missing or damaged.
     """
-    outcomes = {name: _read_outcome(runs / name, test) for name in sorted(params.optimizers)}
-    confidence = params.comparison.confidence
-    standings = {name: _standing(outcome, confidence) for name, outcome in outcomes.items()}
-    judgement = judge(standings, confidence)
-    run = _check_same_versions({name: outcome.run for name, outcome in outcomes.items()})
+    outcomes = {name: read_outcome(runs / name, test) for name in sorted(params.optimizers)}
+    comparison = compare(params, dataset, outcomes)
+    standings = comparison.optimizers
     return Evaluation(
-        comparison=Comparison(
-            dataset=dataset,
-            n_parameters=run.n_parameters,
-            confidence=confidence,
-            best=judgement.best,
-            verdict=judgement.verdict,
-            versions=run.versions,
-            optimizers={name: standings[name] for name in judgement.ranking},
-        ),
+        comparison=comparison,
         scores=tuple(row for name, o in outcomes.items() for row in _score_rows(name, o)),
         curves=tuple(row for name, o in outcomes.items() for row in _mean_curve(name, o)),
-        accuracies=tuple(_accuracy_point(name, standings[name]) for name in judgement.ranking),
+        accuracies=tuple(_accuracy_point(name, standings[name]) for name in standings),
         confusion=tuple(
             row
             for name, o in outcomes.items()
             for row in _confusion(name, o.tuned.scores, test, dataset.class_names)
         ),
+        tuning=tuple(row for name, o in outcomes.items() for row in _tuning_points(name, o)),
+        budget=tuple(
+            BudgetPoint(name, n_trials, expected)
+            for name, standing in sorted(standings.items())
+            for n_trials, expected in enumerate(standing.criteria.expected_best, start=1)
+        ),
+    )
+
+
+def compare(params: Params, dataset: Dataset, outcomes: Mapping[str, Outcome]) -> Comparison:
+    """Everything that is said of the optimizers.
+
+    Args:
+        params: Levels, margin and target of `comparison`, and the model.
+        dataset: What they were trained on.
+        outcomes: Their scored trials, by name.
+    """
+    settings = params.comparison
+    tuned = {name: outcome.tuned.sample for name, outcome in outcomes.items()}
+    configured = {name: outcome.configured.sample for name, outcome in outcomes.items()}
+    pairs = compare_pairs(
+        tuned, confidence=settings.confidence, margin=settings.margin, n_test=dataset.n_test
+    )
+    judgement = judge(tuned, configured, pairs, settings.margin)
+    ranking = rank(tuned)
+    target = _target(settings.target_accuracy, outcomes[ranking[0]], settings.confidence)
+    guessing = max(dataset.validation_counts) / dataset.n_validation
+    standings = {
+        name: Standing(
+            class_name=outcomes[name].run.class_name,
+            tuned=outcomes[name].tuned.summarise(settings.confidence),
+            configured=outcomes[name].configured.summarise(settings.confidence),
+            criteria=measure(outcomes[name], target=target, guessing=guessing),
+        )
+        for name in ranking
+    }
+    expected = {name: standing.criteria.expected_best for name, standing in standings.items()}
+    run = _check_same_versions({name: outcome.run for name, outcome in outcomes.items()})
+    return Comparison(
+        dataset=dataset,
+        n_parameters=run.n_parameters,
+        n_trials=sum(len(outcome.trials) for outcome in outcomes.values()),
+        confidence=settings.confidence,
+        margin=settings.margin,
+        target_accuracy=target,
+        best=judgement.best,
+        verdict=judgement.verdict,
+        budget=advise_budget(expected, settings.margin) if target is not None else "",
+        warnings=find_faults(
+            Evidence(
+                dataset=dataset,
+                model=params.model,
+                outcomes=outcomes,
+                pairs=pairs,
+                confidence=settings.confidence,
+                margin=settings.margin,
+            )
+        ),
+        optimizers=standings,
+        pairs=pairs,
+        versions=run.versions,
     )
 
 
@@ -123,57 +158,16 @@ def _check_same_versions(runs: Mapping[str, artifacts.Run]) -> artifacts.Run:
     return one
 
 
-def _read_outcome(folder: Path, test: Examples) -> _Outcome:
-    run = artifacts.read_run(folder)
-    rows = [row for row in artifacts.read_trials(folder) if row.phase == "confirmation"]
-    completed = [row for row in rows if row.status == "completed"]
-    weights, network = artifacts.read_weights(folder), artifacts.read_architecture(folder)
-    if weights.seeds.tolist() != [row.seed for row in completed]:
-        raise InputError(f"{folder}: weights.npz and trials.csv differ; run `dvc repro --force`")
-    scored = list(zip(completed, score_trials(network, weights, test), strict=True))
-
-    def confirmed(factor: float) -> _Confirmed:
-        here = [(row, score) for row, score in scored if row.learning_rate_factor == factor]
-        return _Confirmed(
-            rows=tuple(row for row in rows if row.learning_rate_factor == factor),
-            completed=tuple(row for row, _ in here),
-            scores=tuple(score for _, score in here),
-        )
-
-    tuned = confirmed(run.tuned_learning_rate_factor)
-    keys = {(row.phase, row.learning_rate_factor, row.seed) for row in tuned.completed}
-    return _Outcome(
-        run=run,
-        tuned=tuned,
-        configured=confirmed(1.0),
-        tuned_epochs=tuple(
-            row
-            for row in artifacts.read_epochs(folder)
-            if (row.phase, row.learning_rate_factor, row.seed) in keys
-        ),
-    )
+def _target(setting: float | Literal["auto"], leader: Outcome, confidence: float) -> float | None:
+    """`auto`: a point below the mean final validation accuracy of the ranking's first."""
+    if setting != "auto":
+        return setting
+    mean = leader.tuned.summarise(confidence).validation_accuracy.mean
+    return None if mean is None else mean - POINT
 
 
-def _standing(outcome: _Outcome, confidence: float) -> Standing:
-    def accuracy(values: Iterable[float]) -> Estimate:
-        return estimate(list(values), confidence, lowest=0, highest=1)
-
-    tuned, configured = outcome.tuned, outcome.configured
-    return Standing(
-        class_name=outcome.run.class_name,
-        learning_rate=tuned.rows[0].learning_rate,
-        configured_learning_rate=configured.rows[0].learning_rate,
-        n_trials=len(tuned.rows),
-        n_diverged=len(tuned.rows) - len(tuned.completed),
-        test_accuracy=accuracy(score.accuracy for score in tuned.scores),
-        configured_test_accuracy=accuracy(score.accuracy for score in configured.scores),
-        test_loss=estimate([score.loss for score in tuned.scores], confidence, lowest=0),
-        validation_accuracy=accuracy(row.validation_accuracy or 0.0 for row in tuned.completed),
-    )
-
-
-def _score_rows(name: str, outcome: _Outcome) -> list[ScoreRow]:
-    is_tuned = outcome.run.tuned_learning_rate_factor == 1.0
+def _score_rows(name: str, outcome: Outcome) -> list[ScoreRow]:
+    is_tuned = outcome.run.tuned_learning_rate_factor == CONFIGURED
     groups = (outcome.tuned,) if is_tuned else (outcome.configured, outcome.tuned)
     return [
         ScoreRow(
@@ -190,10 +184,11 @@ def _score_rows(name: str, outcome: _Outcome) -> list[ScoreRow]:
     ]
 
 
-def _mean_curve(name: str, outcome: _Outcome) -> list[CurvePoint]:
+def _mean_curve(name: str, outcome: Outcome) -> list[CurvePoint]:
     by_epoch: dict[int, list[EpochRow]] = {}
-    for row in outcome.tuned_epochs:
-        by_epoch.setdefault(row.epoch, []).append(row)
+    for curve in outcome.tuned.curves:
+        for row in curve:
+            by_epoch.setdefault(row.epoch, []).append(row)
 
     def mean(rows: Sequence[EpochRow], score: str) -> float:
         return float(np.mean([getattr(row, score) for row in rows]))
@@ -212,8 +207,21 @@ def _mean_curve(name: str, outcome: _Outcome) -> list[CurvePoint]:
 
 
 def _accuracy_point(name: str, standing: Standing) -> AccuracyPoint:
-    accuracy = standing.test_accuracy
+    accuracy = standing.tuned.test_accuracy
     return AccuracyPoint(name, accuracy.mean, accuracy.low, accuracy.high)
+
+
+def _tuning_points(name: str, outcome: Outcome) -> list[TuningPoint]:
+    def choice(factor: float) -> Literal["tuned", "configured", "both", "neither"]:
+        is_tuned = factor == outcome.run.tuned_learning_rate_factor
+        if factor == CONFIGURED:
+            return "both" if is_tuned else "configured"
+        return "tuned" if is_tuned else "neither"
+
+    return [
+        TuningPoint(optimizer=name, **asdict(point), choice=choice(point.learning_rate_factor))
+        for point in grid_points(outcome.tuning)
+    ]
 
 
 def _confusion(

@@ -15,9 +15,10 @@ CHUNK = 1000
 
 @dataclass(frozen=True)
 class TrialScore:
-    """One network on the test images; `predictions` is `(n,) int64`, loss in nats."""
+    """One network on the test images; both arrays are `(n,)`, loss is in nats."""
 
     predictions: npt.NDArray[np.int64]
+    is_correct: npt.NDArray[np.bool_]
     accuracy: float
     loss: float
 
@@ -40,10 +41,12 @@ def score_trials(architecture: str, weights: Weights, test: Examples) -> Iterato
 
 def _score(logits: FloatArray, test: Examples) -> TrialScore:
     predictions = logits.argmax(axis=1)
+    is_correct = predictions == test.labels
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
     own = np.take_along_axis(log_probabilities, test.labels[:, np.newaxis].astype(int), axis=1)
     return TrialScore(
         predictions=predictions,
-        accuracy=float(np.mean(predictions == test.labels)),
+        is_correct=is_correct,
+        accuracy=float(is_correct.mean()),
         loss=float(-own.mean()),
     )

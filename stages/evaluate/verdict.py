@@ -1,59 +1,74 @@
-"""What may be said of the optimizers, in a sentence."""
+"""What may be said of the optimizers, in one or two sentences."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stages.common.artifacts import Standing
+from stages.common.artifacts import Label, Pair
+from stages.evaluate.pairs import Sample, rank
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The ranking, best first, and the verdict; `best` is None if every trial diverged."""
+    """`best` is None where the verdict is undecided."""
 
-    ranking: tuple[str, ...]
     best: str | None
     verdict: str
 
 
-def judge(standings: Mapping[str, Standing], confidence: float) -> Judgement:
-    """Ranks the optimizers and says whether the first is told apart from the rest.
+def judge(
+    tuned: Mapping[str, Sample],
+    configured: Mapping[str, Sample],
+    pairs: Sequence[Pair],
+    margin: float,
+) -> Judgement:
+    """Names the best optimizer, or says why none can be named.
 
-    Fewer diverged trials come first, then the higher mean test accuracy, so that a diverged trial
-    can only worsen an optimizer's rank. The first is called best where its interval lies above all
-    others; else the question is undecided.
+    The first of the ranking is best if it is better than, or tied with, every other one.
 
     Args:
-        standings: By name, which decides between equals.
-        confidence: Level of the intervals, for the sentence.
+        tuned: The confirmation trials at the tuned learning rates.
+        configured: Those at the rates of params.yaml, of the same optimizers.
+        pairs: Every pair of `tuned`, with its label.
+        margin: What ties are told by.
     """
-    ranking = tuple(sorted(standings, key=lambda name: (*_rank(standings[name]), name)))
-    first, *others = ranking
-    accuracy = standings[first].test_accuracy
-    if accuracy.mean is None:
-        return Judgement(ranking, None, "Undecided: every trial diverged")
-    reaching = [name for name in others if _reaches(standings[name], accuracy.low)]
-    if not others:
-        verdict = f"Only {first} was trained"
-    elif accuracy.low is None:
-        verdict = f"Undecided: {first} leads, but one trial gives no interval"
-    elif reaching:
-        verdict = f"Undecided: {first} leads, but {_enumerate(reaching)} may be as good"
+    ranking = rank(tuned)
+    first = ranking[0]
+    if not any(sample.accuracies for sample in tuned.values()):
+        return Judgement(None, "Undecided: every trial diverged.")
+    if len(ranking) == 1:
+        return Judgement(first, f"Only {first} was trained.")
+    labels = {pair.second: pair.label for pair in pairs if pair.first == first}
+
+    def labelled(label: Label) -> list[str]:
+        return [name for name in ranking[1:] if labels[name] == label]
+
+    better, tied, undecided = labelled("better"), labelled("tied"), labelled("undecided")
+    facts = [f"better than {enumerate_names(better)}"] if better else []
+    facts += [f"tied with {enumerate_names(tied)} (within {margin:g})"] if tied else []
+    ahead = " and ".join(facts)
+    if not undecided:
+        sentence = f"Best is {first}: {ahead}."
+    elif tuned[first].n_diverged:
+        sentence = f"Undecided: {first} leads, but every optimizer diverged at some seed."
+    elif len(tuned[first].accuracies) == 1:
+        sentence = f"Undecided: {first} leads, but one seed tells nothing of chance."
     else:
-        interval = f"{100 * confidence:g} % interval"
-        verdict = f"Best is {first}: its {interval} lies above those of the others"
-    return Judgement(ranking, first, verdict)
+        comma = f", {ahead}," if ahead else ","
+        others = enumerate_names(undecided)
+        sentence = f"Undecided: {first} leads{comma} but {others} may be as good."
+    tuning = _describe_tuning(ranking, rank(configured))
+    return Judgement(None if undecided else first, f"{sentence} {tuning}")
 
 
-def _rank(standing: Standing) -> tuple[int, float]:
-    return standing.n_diverged, -(standing.test_accuracy.mean or 0.0)
+def _describe_tuning(tuned: Sequence[str], configured: Sequence[str]) -> str:
+    if configured == tuned:
+        return "With the configured rates the order is the same."
+    if configured[0] == tuned[0]:
+        return f"With the configured rates {tuned[0]} leads too, the order behind it differs."
+    return f"With the configured rates {configured[0]} leads."
 
 
-def _reaches(standing: Standing, low: float | None) -> bool:
-    accuracy = standing.test_accuracy
-    high = accuracy.mean if accuracy.high is None else accuracy.high
-    return low is not None and high is not None and high >= low
-
-
-def _enumerate(names: list[str]) -> str:
+def enumerate_names(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last

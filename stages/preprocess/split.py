@@ -36,6 +36,10 @@ def split(source: Source, arrays: RawArrays, settings: Split) -> Parts:
     if pixel_maximum == 0:
         raise InputError("data/raw: every pixel of the training images is 0")
     _, height, width, channels = images.shape
+
+    def count(of: UInt8Array) -> tuple[int, ...]:
+        return tuple(np.bincount(of, minlength=len(source.class_names)).tolist())
+
     return Parts(
         train=Examples(images[train], labels[train]),
         validation=Examples(images[validation], labels[validation]),
@@ -47,9 +51,9 @@ def split(source: Source, arrays: RawArrays, settings: Split) -> Parts:
             width=width,
             channels=channels,
             pixel_maximum=pixel_maximum,
-            n_train=len(train),
-            n_validation=len(validation),
-            n_test=len(arrays.test_labels),
+            train_counts=count(labels[train]),
+            validation_counts=count(labels[validation]),
+            test_counts=count(arrays.test_labels),
         ),
     )
 

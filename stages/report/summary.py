@@ -2,17 +2,17 @@
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
-from stages.common.artifacts import Comparison, Estimate, Standing
+from stages.common.artifacts import Comparison, Estimate
 from stages.common.params import Params
 
 
 def summarise(comparison: Comparison, params: Params) -> str:
-    """The Markdown page: verdict, table, settings and versions."""
+    """The Markdown page: verdict, tables, warnings, settings and versions."""
     dataset = comparison.dataset
     optimizers = {
         f"optimizer {name}": spec.model_dump() for name, spec in sorted(params.optimizers.items())
@@ -30,41 +30,71 @@ def summarise(comparison: Comparison, params: Params) -> str:
     lines = (
         "# Which optimizer?",
         "",
-        f"**{comparison.verdict}.**",
+        f"**{comparison.verdict}**",
         "",
         _table(comparison, "github"),
         "",
         _caption(comparison),
-        "",
-        "## Settings",
-        "",
-        *(f"- {key}: {value}" for key, value in settings.items()),
+        *_section("Warnings", _bullets(_warnings(comparison))),
+        *_section(
+            "Pairs", [_pair_table(comparison), "", _PAIR_CAPTION] if comparison.pairs else []
+        ),
+        *_section(
+            "Other criteria", [_criteria_table(comparison), "", *_criteria_notes(comparison)]
+        ),
+        *_section("Settings", _bullets(f"{key}: {value}" for key, value in settings.items())),
     )
     return "\n".join(lines) + "\n"
 
 
 def describe(comparison: Comparison) -> str:
     """The same for a terminal of 80 columns."""
-    verdict = textwrap.fill(f"{comparison.verdict}.", width=80)
-    return f"\n{_table(comparison, 'simple')}\n\n{_caption(comparison)}\n\n{verdict}"
+    paragraphs = [
+        _table(comparison, "simple"),
+        _caption(comparison),
+        _fill(comparison.verdict),
+        *([_fill(comparison.budget)] if comparison.budget else []),
+        *(_fill(warning, start="! ") for warning in _warnings(comparison)),
+    ]
+    return "\n" + "\n\n".join(paragraphs)
+
+
+def _fill(text: str, start: str = "") -> str:
+    indent = " " * len(start)
+    return textwrap.fill(text, 80, initial_indent=start, subsequent_indent=indent)
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return ["", f"## {title}", "", *lines] if lines else []
+
+
+def _bullets(texts: Iterable[str]) -> list[str]:
+    return [f"- {text}" for text in texts]
+
+
+def _warnings(comparison: Comparison) -> list[str]:
+    return [f"{finding.problem} {finding.advice}" for finding in comparison.warnings]
+
+
+def _tabulate(headers: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
+    align = ("left", *("right",) * (len(headers) - 1))
+    return tabulate(rows, headers, tablefmt=style, disable_numparse=True, colalign=align)
 
 
 def _table(comparison: Comparison, style: str) -> str:
     headers = ("optimizer", "accuracy", "interval", "rate", "configured", "diverged")
-    rows = [_row(name, standing) for name, standing in comparison.optimizers.items()]
-    align = ("left", *("right",) * 5)
-    return tabulate(rows, headers, tablefmt=style, disable_numparse=True, colalign=align)
-
-
-def _row(name: str, standing: Standing) -> tuple[str, ...]:
-    return (
-        name,
-        _number(standing.test_accuracy.mean, ".4f"),
-        _interval(standing.test_accuracy),
-        f"{standing.learning_rate:.3g}",
-        _number(standing.configured_test_accuracy.mean, ".4f"),
-        f"{standing.n_diverged} of {standing.n_trials}",
-    )
+    rows = [
+        (
+            name,
+            _number(standing.tuned.test_accuracy.mean, ".4f"),
+            _interval(standing.tuned.test_accuracy),
+            f"{standing.tuned.learning_rate:.3g}",
+            _number(standing.configured.test_accuracy.mean, ".4f"),
+            f"{standing.tuned.n_diverged} of {standing.tuned.n_trials}",
+        )
+        for name, standing in comparison.optimizers.items()
+    ]
+    return _tabulate(headers, rows, style)
 
 
 def _caption(comparison: Comparison) -> str:
@@ -74,14 +104,91 @@ def _caption(comparison: Comparison) -> str:
     )
 
 
+def _pair_table(comparison: Comparison) -> str:
+    headers = (
+        "pair",
+        "label",
+        "difference",
+        "interval",
+        "p, adjusted",
+        "improves",
+        "images",
+        "seeds",
+    )
+    rows = [
+        (
+            f"{pair.first} - {pair.second}",
+            pair.label,
+            _number(pair.mean_difference, "+.4f"),
+            "-" if pair.low is None else f"{pair.low:+.4f} to {pair.high:+.4f}",
+            _number(pair.p_adjusted, ".2g"),
+            _number(pair.probability_of_improvement, ".2f"),
+            _number(pair.test_set_half_width, ".4f"),
+            _number(pair.n_seeds_needed, "d"),
+        )
+        for pair in comparison.pairs
+    ]
+    return _tabulate(headers, rows, "github")
+
+
+_PAIR_CAPTION = """\
+Differences in test accuracy, paired over seeds, with Student's interval; p of the paired t-test,
+adjusted by Holm's method for all pairs. Improves: how likely a trial of the first beats one of the
+second. Images: how far other test images might move the difference, either way. Seeds: how many
+would decide an undecided pair with 80 % probability, were this the true difference."""
+
+
+def _criteria_table(comparison: Comparison) -> str:
+    headers = (
+        "optimizer",
+        "epochs to target",
+        "steps to target",
+        "reached",
+        "good rates",
+        "diverged",
+        "state per weight",
+        "validation",
+        "at best epoch",
+    )
+    rows = [
+        (
+            name,
+            _number(standing.criteria.epochs_to_target, "g", "never"),
+            _number(standing.criteria.steps_to_target, ",.10g", "never"),
+            f"{standing.criteria.n_reached} of {standing.tuned.n_trials}",
+            f"{standing.criteria.rate_low:.3g} to {standing.criteria.rate_high:.3g}",
+            f"{standing.criteria.diverged_share:.0%}",
+            f"{standing.criteria.state_per_parameter:.2g}",
+            _number(standing.tuned.validation_accuracy.mean, ".4f"),
+            _number(standing.tuned.best_validation_accuracy.mean, ".4f"),
+        )
+        for name, standing in comparison.optimizers.items()
+    ]
+    return _tabulate(headers, rows, "github")
+
+
+def _criteria_notes(comparison: Comparison) -> list[str]:
+    target = comparison.target_accuracy
+    notes = [
+        *(
+            [f"Target: a validation accuracy of {target:.4f}; medians over seeds."]
+            if target
+            else []
+        ),
+        "Good rates: those of the grid about as good as the tuned one, within 0.01 on validation.",
+        "Diverged: of all trials, tuning included.",
+    ]
+    return ["\n".join(notes), *(["", comparison.budget] if comparison.budget else [])]
+
+
 def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return "-"
     return f"{estimate.low:.4f}-{estimate.high:.4f}"
 
 
-def _number(value: float | None, style: str) -> str:
-    return "-" if value is None else format(value, style)
+def _number(value: float | None, style: str, missing: str = "-") -> str:
+    return missing if value is None else format(value, style)
 
 
 def _in_words(settings: Mapping[str, Any]) -> str:

@@ -1,5 +1,5 @@
 """One optimizer's trials in runs/NAME."""
 
-from stages.common.determinism import prepare_environment
+from stages.common.determinism import import_tensorflow
 
-prepare_environment()
+import_tensorflow()

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from stages.common.artifacts import Examples
+from stages.common.determinism import allow_avx512
 from stages.train.models import initialise, is_slow_in_xla
 
 VALIDATION_CHUNK = 1000
@@ -68,6 +69,8 @@ class Slot:
         batch_size: int,
         jit_compile: bool,
     ) -> None:
+        if not jit_compile:
+            allow_avx512()
         self.model, self.optimizer = model, optimizer
         self._factor = factor
         self.n_train, self._n_validation = len(train.labels), len(validation.labels)

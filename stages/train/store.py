@@ -107,3 +107,8 @@ def digest_source() -> str:
                 if token.type not in (tokenize.COMMENT, tokenize.NL):
                     digest.update(f"{token.type} {token.string}\n".encode())
     return digest.hexdigest()
+
+
+def describe_processor() -> list[str]:
+    """The instructions beyond NumPy's baseline that this processor has, such as `AVX512_SKX`."""
+    return list(np.show_config(mode="dicts")["SIMD Extensions"]["found"])

@@ -19,7 +19,13 @@ from stages.common.params import Params, Tuning
 from stages.train.loop import Slot, resolve_jit_compile, to_tensors
 from stages.train.models import architecture, build_model
 from stages.train.optimizers import build_learning_rate, build_optimizer, peak_learning_rate
-from stages.train.store import TrialStore, digest_examples, digest_source, prune
+from stages.train.store import (
+    TrialStore,
+    describe_processor,
+    digest_examples,
+    digest_source,
+    prune,
+)
 from stages.train.trial import Trial, TrialResult, run_trial
 
 CONFIGURED = 1.0
@@ -175,6 +181,9 @@ class _Trainer:
                 "epochs": params.train.epochs,
                 "batch_size": params.train.batch_size,
                 "jit_compile": jit_compile,
+                # XLA's results are the same on all.
+                "processor": [] if jit_compile else describe_processor(),
+                "xla_flags": os.environ["XLA_FLAGS"],
                 "devices": [device.device_type for device in tf.config.list_physical_devices()],
                 "pixel_maximum": dataset.pixel_maximum,
                 "n_classes": len(dataset.class_names),

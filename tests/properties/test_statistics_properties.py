@@ -1,25 +1,41 @@
-"""What holds of every interval and every ranking."""
+"""What holds of every interval, ranking and verdict."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.common.artifacts import Standing
+from stages.common.artifacts import Pair
+from stages.evaluate.pairs import Sample, compare_pairs, rank
 from stages.evaluate.statistics import estimate
 from stages.evaluate.verdict import judge
-from tests.examples import standing
 
-CONFIDENCE = 0.95
-accuracies = st.floats(0, 1)
-samples = st.lists(accuracies, min_size=2, max_size=20)
-standings = st.lists(
-    st.builds(standing, accuracies, st.floats(0, 0.1), st.integers(0, 3)),
-    min_size=1,
-    max_size=6,
-    unique_by=lambda one: (one.n_diverged, one.test_accuracy.mean),
-)
+CONFIDENCE, MARGIN, N_TEST = 0.95, 0.002, 1000
+N_SEEDS = 5
+samples_of_values = st.lists(st.floats(0, 1), min_size=2, max_size=20)
+
+
+@st.composite
+def draw_samples(draw: st.DrawFn) -> dict[str, Sample]:
+    """Two to five optimizers, no two with the same mean, that share what a seed does."""
+    n_optimizers = draw(st.integers(2, 5))
+    seeds = [draw(st.integers(-9, 9)) for _ in range(N_SEEDS)]
+    samples = {}
+    for index in range(n_optimizers):
+        # Of a thousand images; the last one sets the means apart.
+        right = [draw(st.integers(800, 820)) + seed for seed in seeds]
+        accuracies = dict(enumerate((n + index * 1e-4) / N_TEST for n in right))
+        n_diverged = draw(st.sampled_from([0, 0, 0, 1, 2, N_SEEDS]))
+        for seed in range(n_diverged):
+            del accuracies[seed]
+        samples[f"optimizer {index}"] = Sample(accuracies, n_diverged)
+    return samples
+
+
+def compare(samples: Mapping[str, Sample]) -> tuple[Pair, ...]:
+    return compare_pairs(samples, confidence=CONFIDENCE, margin=MARGIN, n_test=N_TEST)
 
 
 def ends(values: list[float]) -> tuple[float, float, float]:
@@ -30,55 +46,91 @@ def ends(values: list[float]) -> tuple[float, float, float]:
     return result.low, result.mean, result.high
 
 
-def named(ordered: list[Standing]) -> dict[str, Standing]:
-    return {f"optimizer {index}": one for index, one in enumerate(ordered)}
-
-
-@given(samples)
+@given(samples_of_values)
 def test_an_interval_contains_the_mean(values: list[float]) -> None:
     low, mean, high = ends(values)
     assert low <= mean <= high
 
 
-@given(samples, st.floats(-100, 100))
+@given(samples_of_values, st.floats(-100, 100))
 def test_a_shift_of_the_values_shifts_the_interval(values: list[float], shift: float) -> None:
     expected = [end + shift for end in ends(values)]
     assert ends([value + shift for value in values]) == pytest.approx(expected, abs=1e-9)
 
 
-@given(samples, st.randoms())
+@given(samples_of_values, st.randoms())
 def test_the_order_of_the_values_does_not_matter(values: list[float], random: object) -> None:
     shuffled = values.copy()
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert ends(shuffled) == pytest.approx(ends(values), abs=1e-12)
 
 
-@given(samples, st.floats(0.5, 0.9))
+@given(samples_of_values, st.floats(0.5, 0.9))
 def test_more_confidence_needs_a_wider_interval(values: list[float], less: float) -> None:
     low, _, high = ends(values)
     narrow = estimate(values, less)
     assert low <= (narrow.low or 0.0) <= (narrow.high or 0.0) <= high
 
 
-@given(standings, st.data())
-def test_another_diverged_trial_never_improves_a_rank(
-    ordered: list[Standing], data: st.DataObject
+@settings(deadline=None)
+@given(draw_samples(), st.data())
+def test_a_diverged_trial_never_improves_a_standing(
+    before: dict[str, Sample], data: st.DataObject
 ) -> None:
-    before = named(ordered)
-    name = data.draw(st.sampled_from(sorted(before)))
-    worse = replace(before[name], n_diverged=before[name].n_diverged + 1)
-    after = before | {name: worse}
-    ranks = [judge(each, CONFIDENCE).ranking.index(name) for each in (before, after)]
+    name = data.draw(st.sampled_from([n for n in before if before[n].accuracies] or [None]))
+    if name is None:
+        return
+    seed = data.draw(st.sampled_from(sorted(before[name].accuracies)))
+    kept = {s: score for s, score in before[name].accuracies.items() if s != seed}
+    after = before | {name: Sample(kept, before[name].n_diverged + 1)}
+    ranks = [rank(each).index(name) for each in (before, after)]
     assert ranks[0] <= ranks[1]
-
-
-@given(standings, st.data())
-def test_other_names_in_another_order_change_no_rank(
-    ordered: list[Standing], data: st.DataObject
-) -> None:
-    shuffled = data.draw(st.permutations(ordered))
-    rankings = [
-        [each[name] for name in judge(each, CONFIDENCE).ranking]
-        for each in (named(ordered), named(shuffled))
+    claims = [
+        {
+            (pair.first, pair.second, pair.label)
+            for pair in compare(each)
+            if (pair.label == "better" and pair.first == name) or pair.label == "tied"
+        }
+        for each in (before, after)
     ]
-    assert rankings[0] == rankings[1]
+    assert {claim for claim in claims[1] if name in claim} <= claims[0]
+    assert judge(after, after, compare(after), MARGIN).best != name
+
+
+@settings(deadline=None)
+@given(draw_samples(), st.data())
+def test_other_names_in_another_order_change_no_label(
+    samples: dict[str, Sample], data: st.DataObject
+) -> None:
+    names = data.draw(st.permutations(sorted(samples)))
+    renamed = dict(zip(samples, names, strict=True))
+    order = data.draw(st.permutations(sorted(samples)))
+    others = {renamed[name]: samples[name] for name in order}
+    # Where all diverged, or scores are equal, the name decides who comes first.
+    merits = [(s.n_diverged, sum(s.accuracies.values())) for s in samples.values()]
+    if len(set(merits)) < len(merits):
+        return
+    expected = [
+        replace(pair, first=renamed[pair.first], second=renamed[pair.second])
+        for pair in compare(samples)
+    ]
+    assert sorted(compare(others), key=str) == sorted(expected, key=str)
+
+
+@settings(deadline=None)
+@given(draw_samples(), st.integers(-50, 50))
+def test_a_shift_of_all_accuracies_changes_no_label(samples: dict[str, Sample], shift: int) -> None:
+    shifted = {
+        name: Sample(
+            {seed: score + shift / N_TEST for seed, score in sample.accuracies.items()},
+            sample.n_diverged,
+        )
+        for name, sample in samples.items()
+    }
+    labels = [
+        [(pair.first, pair.second, pair.label) for pair in compare(each)]
+        for each in (samples, shifted)
+    ]
+    assert labels[0] == labels[1]
+    verdicts = [judge(each, each, compare(each), MARGIN) for each in (samples, shifted)]
+    assert verdicts[0] == verdicts[1]

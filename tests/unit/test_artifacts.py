@@ -12,24 +12,30 @@ import pytest
 
 from stages.common import artifacts
 from stages.common.artifacts import (
+    BudgetPoint,
     Comparison,
+    Confirmed,
+    Criteria,
     Dataset,
     EpochRow,
     Estimate,
     Examples,
+    Finding,
+    Pair,
     RawArrays,
     RawFile,
     Run,
     Source,
     Standing,
     TrialRow,
+    TuningPoint,
     Weights,
 )
 from stages.common.console import InputError
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1)
 LABELS = np.array([0, 1], np.uint8)
-DATASET = Dataset("숫자", ("0", "1"), 3, 4, 1, 23, 2, 1, 1)
+DATASET = Dataset("숫자", ("0", "1"), 3, 4, 1, 23, (2, 0), (0, 1), (1, 1))
 TRIAL = TrialRow("tuning", 0.1, 0.01, 1, "completed", 5, 50, 0.5, 0.8, 0.6, 0.75, 4, 0.77)
 DIVERGED = replace(TRIAL, status="diverged", validation_loss=None, best_epoch=None)
 EPOCH = EpochRow("confirmation", 1.0, 42, 1, 0.5, 0.8, None, None)
@@ -39,18 +45,39 @@ WEIGHTS = Weights(
     # More than ten, since weight_0010 comes after weight_0009 and not after weight_0001.
     tuple(np.full((2, size), size, np.float32) for size in range(1, 13)),
 )
-STANDING = Standing(
-    "SGD",
+NOTHING = Estimate(None, None, None, None)
+CONFIRMED = Confirmed(
     learning_rate=0.1,
-    configured_learning_rate=1.0,
     n_trials=10,
     n_diverged=1,
     test_accuracy=Estimate(0.91, 0.9, 0.92, 0.01),
-    configured_test_accuracy=Estimate(0.8, 0.7, 0.9, 0.1),
     test_loss=Estimate(0.3, None, None, None),
-    validation_accuracy=Estimate(None, None, None, None),
+    validation_accuracy=NOTHING,
+    best_validation_accuracy=NOTHING,
 )
-COMPARISON = Comparison(DATASET, 7, 0.95, "sgd", "sgd", {"keras": "3"}, {"sgd": STANDING})
+STANDING = Standing(
+    class_name="SGD",
+    tuned=CONFIRMED,
+    configured=replace(CONFIRMED, learning_rate=1.0, test_accuracy=Estimate(0.8, 0.7, 0.9, 0.1)),
+    criteria=Criteria(9, 6.5, None, 0.01, 0.1, 0.05, 1.0, (0.5, 0.75)),
+)
+PAIR = Pair("sgd", "adam", "undecided", 1, None, None, None, None, None, 0.5, 0.01, None)
+FINDING = Finding("edge_of_grid", ("sgd",), "Tuning chose the highest.", "Set a higher one.")
+COMPARISON = Comparison(
+    dataset=DATASET,
+    n_parameters=7,
+    n_trials=35,
+    confidence=0.95,
+    margin=0.002,
+    target_accuracy=None,
+    best="sgd",
+    verdict="Best is sgd.",
+    budget="Take sgd.",
+    warnings=(FINDING, replace(FINDING, optimizers=())),
+    optimizers={"sgd": STANDING},
+    pairs=(PAIR, replace(PAIR, label="better", n_seeds=10, p=0.01, n_seeds_needed=80)),
+    versions={"keras": "3"},
+)
 
 
 class Kind(NamedTuple):
@@ -233,11 +260,24 @@ def test_measured_values_have_six_significant_digits(
     assert dict(zip(header.split(","), row.split(","), strict=True))["train_loss"] == written
 
 
+def written_metrics(comparison: Comparison, folder: Path) -> dict[str, Any]:
+    artifacts.write_metrics(comparison, folder / "metrics.json")
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return metrics
+
+
+@pytest.mark.parametrize("best", ["sgd", None])
+def test_metrics_tell_the_verdict_and_count_the_warnings(tmp_path: Path, best: str | None) -> None:
+    metrics = written_metrics(replace(COMPARISON, best=best), tmp_path)
+    told = {key: metrics[key] for key in ("best", "verdict", "warnings")}
+    assert told == {"best": best, "verdict": "Best is sgd.", "warnings": 2}
+
+
 def test_metrics_are_six_rounded_numbers_for_each_optimizer(tmp_path: Path) -> None:
     accuracy = Estimate(0.912345678, 0.9, 0.92, 0.01)
-    optimizers = {"sgd": replace(STANDING, test_accuracy=accuracy), "adam": STANDING}
-    artifacts.write_metrics(replace(COMPARISON, optimizers=optimizers), tmp_path / "metrics.json")
-    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    tuned = replace(CONFIRMED, test_accuracy=accuracy)
+    optimizers = {"sgd": replace(STANDING, tuned=tuned), "adam": STANDING}
+    metrics = written_metrics(replace(COMPARISON, optimizers=optimizers), tmp_path)
     assert list(metrics["optimizers"]) == ["adam", "sgd"]
     assert metrics["optimizers"]["sgd"] == {
         "test_accuracy": 0.912346,
@@ -247,3 +287,45 @@ def test_metrics_are_six_rounded_numbers_for_each_optimizer(tmp_path: Path) -> N
         "learning_rate": 0.1,
         "n_diverged": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "row", "lines"),
+    [
+        (
+            "pairs.csv",
+            artifacts.write_pairs,
+            PAIR,
+            [
+                (
+                    "first,second,label,n_seeds,mean_difference,low,high,p,p_adjusted,"
+                    "probability_of_improvement,test_set_half_width,n_seeds_needed"
+                ),
+                "sgd,adam,undecided,1,,,,,,0.5,0.01,",
+            ],
+        ),
+        (
+            "tuning.csv",
+            artifacts.write_tuning_points,
+            TuningPoint("sgd", 0.1, 0.01, None, 3, 3, "neither"),
+            [
+                (
+                    "optimizer,learning_rate_factor,learning_rate,validation_accuracy,n_trials,"
+                    "n_diverged,choice"
+                ),
+                "sgd,0.1,0.01,,3,3,neither",
+            ],
+        ),
+        (
+            "budget.csv",
+            artifacts.write_budget_points,
+            BudgetPoint("sgd", 2, 0.912345678),
+            ["optimizer,n_trials,expected_best", "sgd,2,0.912346"],
+        ),
+    ],
+)
+def test_a_table_has_its_columns_and_leaves_the_unknown_empty(
+    tmp_path: Path, name: str, write: Callable[[list[Any], Path], None], row: Any, lines: list[str]
+) -> None:
+    write([row], tmp_path)
+    assert (tmp_path / name).read_text(encoding="utf-8").splitlines() == lines

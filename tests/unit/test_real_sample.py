@@ -8,7 +8,7 @@ from stages.common.artifacts import Dataset, Examples
 from stages.evaluate.scoring import score_trials
 from stages.preprocess.decode import read_idx
 from stages.train.sweep import sweep
-from tests.examples import COMMITTED, small_params
+from tests.examples import COMMITTED, class_counts, small_params
 
 N_TRAIN = 1600  # of 2,000
 
@@ -32,9 +32,9 @@ def test_the_best_committed_optimizer_learns_fashion_mnist(
         width=28,
         channels=1,
         pixel_maximum=int(train.images.max()),
-        n_train=len(train.labels),
-        n_validation=len(validation.labels),
-        n_test=len(test.labels),
+        train_counts=class_counts(train),
+        validation_counts=class_counts(validation),
+        test_counts=class_counts(test),
     )
     params = small_params(
         COMMITTED.optimizers,

@@ -1,12 +1,12 @@
 """Holding out validation images, and a scaling that knows the training split only."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from stages.common.artifacts import Dataset, RawArrays, Source
+from stages.common.artifacts import Dataset, Examples, RawArrays, Source
 from stages.common.console import InputError
 from stages.common.params import Split
 from stages.preprocess.split import split, split_indices
@@ -24,6 +24,10 @@ def make_arrays(n: int = 50, pixel: int = 1) -> RawArrays:
     return RawArrays(images, labels, images[:7].copy(), labels[:7].copy())
 
 
+def count(examples: Examples) -> tuple[int, ...]:
+    return tuple(int((examples.labels == label).sum()) for label in range(3))
+
+
 def test_the_parts_are_those_of_the_textbook_s_own_call() -> None:
     arrays = make_arrays()
     arrays.train_images[:, 1, 1, 0] = np.arange(50)
@@ -39,17 +43,27 @@ def test_the_parts_are_those_of_the_textbook_s_own_call() -> None:
 
 
 def test_what_the_later_stages_are_told() -> None:
-    assert split(SOURCE, make_arrays(pixel=16), TEXTBOOK).dataset == Dataset(
+    parts = split(SOURCE, make_arrays(pixel=16), TEXTBOOK)
+    assert parts.dataset == Dataset(
         name="tiny",
         class_names=("a", "b", "c"),
         height=3,
         width=2,
         channels=1,
         pixel_maximum=16,
-        n_train=40,
-        n_validation=10,
-        n_test=7,
+        train_counts=count(parts.train),
+        validation_counts=count(parts.validation),
+        test_counts=(3, 2, 2),
     )
+    counts = parts.dataset.n_train, parts.dataset.n_validation, parts.dataset.n_test
+    assert counts == (40, 10, 7)
+
+
+def test_a_class_that_no_image_shows_is_counted_as_none() -> None:
+    source = replace(SOURCE, class_names=("a", "b", "c", "never"))
+    dataset = split(source, make_arrays(), TEXTBOOK).dataset
+    counts = dataset.train_counts, dataset.validation_counts, dataset.test_counts
+    assert [(len(each), each[3]) for each in counts] == [(4, 0)] * 3
 
 
 def test_stratified_parts_keep_the_classes_proportions() -> None:

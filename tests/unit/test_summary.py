@@ -1,81 +1,144 @@
 """The comparison in words: a Markdown page and a terminal of 80 columns."""
 
 import re
+from collections.abc import Mapping
 
 import pytest
 
-from stages.common.artifacts import Comparison, Standing
-from stages.evaluate.verdict import judge
+from stages.common.artifacts import Comparison
+from stages.evaluate.comparison import compare
+from stages.evaluate.outcomes import Outcome
 from stages.report.summary import describe, summarise
-from tests.examples import DATASET, optimizer, small_params, standing
+from tests.examples import DATASET, group, optimizer, outcome, small_params
 
-STANDINGS = {
-    "sgd": standing(0.9),
-    "adam": standing(0.8, n_diverged=1),
-    "lonely": standing(0.7, None, n_diverged=9),
-    "lost": standing(None, n_diverged=10),
+RISING = [0.5, 0.7, 0.8, 0.9]
+
+
+def scored(accuracy: float, n: int = 10, n_diverged: int = 0) -> Outcome:
+    """Trials a hundredth below and above the accuracy in turn."""
+    accuracies = [accuracy + 0.01 * (-1) ** i for i in range(n)]
+    return outcome(group(accuracies, n_diverged=n_diverged))
+
+
+OUTCOMES = {
+    "lost": outcome(group([], n_diverged=10), tuning={1.0: [None], 10.0: [None]}),
+    "lonely": outcome(group([0.7], n_diverged=9)),
+    "adam": scored(0.8, 9, n_diverged=1),
+    "sgd": outcome(
+        group([0.9, 0.92] * 5, [RISING] * 10, factor=10.0),
+        group([0.8, 0.82] * 5),
+        tuning={0.1: [0.5], 1.0: [0.8], 10.0: [0.9]},
+        n_state=200,
+    ),
 }
+LOST = {"lost": OUTCOMES["lost"]}
 
 
-def comparison(standings: dict[str, Standing]) -> Comparison:
-    judgement = judge(standings, 0.95)
-    return Comparison(
-        dataset=DATASET,
-        n_parameters=79_510,
-        confidence=0.95,
-        best=judgement.best,
-        verdict=judgement.verdict,
-        versions={"keras": "3.12.4"},
-        optimizers={name: standings[name] for name in judgement.ranking},
-    )
+def compared(outcomes: Mapping[str, Outcome]) -> Comparison:
+    params = small_params({name: optimizer(class_name="SGD") for name in outcomes})
+    return compare(params, DATASET, outcomes)
 
 
-def page(standings: dict[str, Standing]) -> str:
-    optimizers = {name: optimizer(class_name="SGD") for name in standings}
-    return summarise(comparison(standings), small_params(optimizers))
+def page(outcomes: Mapping[str, Outcome]) -> str:
+    params = small_params({name: optimizer(class_name="SGD") for name in outcomes})
+    return summarise(compared(outcomes), params)
 
 
-def table(markdown: str) -> list[list[str]]:
-    rows = [line for line in markdown.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+def table(markdown: str, first_column: str = "optimizer", index: int = 0) -> list[list[str]]:
+    """The cells of the index-th table whose header begins so."""
+    tables = re.findall(rf"^\| {first_column} .*\n\|[-|]+\|\n((?:\|.*\n)+)", markdown, re.MULTILINE)
+    rows = tables[index].splitlines()
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
 def test_the_page_has_a_row_for_every_optimizer_best_first() -> None:
-    assert table(page(STANDINGS)) == [
-        ["sgd", "0.9000", "0.8900-0.9100", "0.001", "0.9000", "0 of 10"],
-        ["adam", "0.8000", "0.7900-0.8100", "0.001", "0.8000", "1 of 10"],
-        ["lonely", "0.7000", "-", "0.001", "0.7000", "9 of 10"],
-        ["lost", "-", "-", "0.001", "-", "10 of 10"],
+    assert table(page(OUTCOMES)) == [
+        ["sgd", "0.9100", "0.9025-0.9175", "1", "0.8100", "0 of 10"],
+        ["adam", "0.8011", "0.7930-0.8092", "0.1", "0.8011", "1 of 10"],
+        ["lonely", "0.7000", "-", "0.1", "0.7000", "9 of 10"],
+        ["lost", "-", "-", "0.1", "-", "10 of 10"],
     ]
 
 
+def test_the_page_has_a_row_for_every_pair() -> None:
+    rows = table(page(OUTCOMES), "pair")
+    assert [row[0] for row in rows] == [
+        "sgd - adam",
+        "sgd - lonely",
+        "sgd - lost",
+        "adam - lonely",
+        "adam - lost",
+        "lonely - lost",
+    ]
+    name, label, difference, interval, p_adjusted, improves, images, seeds = rows[0]
+    assert (name, label, improves, seeds) == ("sgd - adam", "better", "1.00", "-")
+    assert re.fullmatch(r"\+0\.\d{4}", difference)
+    assert re.fullmatch(r"\+0\.\d{4} to \+0\.\d{4}", interval)
+    assert float(p_adjusted) < 0.05
+    assert re.fullmatch(r"0\.\d{4}", images)
+    assert rows[2] == ["sgd - lost", "better", "-", "-", "-", "1.00", "-", "-"]
+
+
+def test_the_page_has_the_other_criteria_of_every_optimizer() -> None:
+    rows = table(page(OUTCOMES), index=1)
+    assert rows[0] == [
+        "sgd", "4", "20", "10 of 10", "1 to 1", "0%", "2", "0.9000", "0.9000",
+    ]  # fmt: skip
+    assert rows[3] == [
+        "lost", "never", "never", "0 of 10", "0.1 to 0.1", "100%", "0", "-", "-",
+    ]  # fmt: skip
+
+
 def test_the_page_says_the_verdict_and_what_was_compared() -> None:
-    markdown = page(STANDINGS)
-    assert comparison(STANDINGS).verdict in markdown
-    settings = ("shapes; 75 images", "hidden_units [8]", "79,510 parameters", "seeds: 1, 2")
-    assert [words for words in (*settings, "keras 3.12.4") if words not in markdown] == []
-    for name in STANDINGS:
+    markdown, comparison = page(OUTCOMES), compared(OUTCOMES)
+    assert comparison.verdict in markdown
+    assert comparison.budget in markdown
+    settings = ("shapes; 75 images", "hidden_units [8]", "100 parameters", "seeds: 1, 2")
+    target = "a validation accuracy of 0.8900"
+    words = (*settings, target, "keras 3.12.4")
+    assert [each for each in words if each not in markdown] == []
+    for name in OUTCOMES:
         assert f"optimizer {name}: class_name SGD, learning_rate 0.1" in markdown
 
 
-@pytest.mark.parametrize("standings", [STANDINGS, {"lost": STANDINGS["lost"]}])
-def test_no_python_shows_through(standings: dict[str, Standing]) -> None:
-    texts = page(standings) + describe(comparison(standings))
+def test_the_page_has_a_warning_for_each_fault_and_no_heading_without() -> None:
+    markdown, warnings = page(OUTCOMES), compared(OUTCOMES).warnings
+    assert {finding.check for finding in warnings} >= {"divergence", "edge_of_grid"}
+    for finding in warnings:
+        assert f"\n- {finding.problem} {finding.advice}\n" in markdown
+    sound = {"a": scored(0.9), "b": scored(0.8)}
+    assert "## Warnings" not in page(sound)
+    assert "## Pairs" in page(sound)
+
+
+def test_one_optimizer_leaves_no_pairs() -> None:
+    assert "## Pairs" not in page({"alone": scored(0.9)})
+
+
+@pytest.mark.parametrize("outcomes", [OUTCOMES, LOST, {"lonely": OUTCOMES["lonely"]}])
+def test_no_python_shows_through(outcomes: dict[str, Outcome]) -> None:
+    texts = page(outcomes) + describe(compared(outcomes))
     assert re.findall(r"\b(?:nan|None|inf|True|False)\b", texts) == []
 
 
 @pytest.mark.parametrize(
-    "standings",
+    "outcomes",
     [
-        [standing(0.9), standing(0.8)],
-        [standing(0.9), standing(0.89), standing(0.89), standing(0.89)],
-        [standing(0.8), standing(0.9, n_diverged=1)],
-        [standing(None, n_diverged=10)],
+        [scored(0.9), scored(0.8)],
+        [scored(0.9), scored(0.899), scored(0.898), scored(0.897)],
+        [scored(0.8), scored(0.9, n_diverged=1)],
+        [OUTCOMES["lost"], OUTCOMES["lost"]],
+        [OUTCOMES["sgd"], *[outcome(group([0.3]), tuning={1.0: [0.5], 3.0: [0.4]})] * 4],
     ],
-    ids=["clear", "overlapping", "diverging", "diverged"],
+    ids=["clear", "overlapping", "diverging", "diverged", "warned"],
 )
-def test_the_terminals_80_columns_hold_names_of_16_characters(standings: list[Standing]) -> None:
-    named = {f"{index:0>16}": one for index, one in enumerate(standings)}
-    text = describe(comparison(named))
-    assert " ".join(text.split()).endswith(f"{comparison(named).verdict}.")
+def test_the_terminals_80_columns_hold_names_of_16_characters(outcomes: list[Outcome]) -> None:
+    named = {f"{index:0>16}": one for index, one in enumerate(outcomes)}
+    comparison, text = compared(named), describe(compared(named))
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")]
+    assert paragraphs[2:] == [
+        comparison.verdict,
+        *([comparison.budget] if comparison.budget else []),
+        *(f"! {finding.problem} {finding.advice}" for finding in comparison.warnings),
+    ]
     assert [line for line in text.splitlines() if len(line) > 80] == []

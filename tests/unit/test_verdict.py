@@ -1,82 +1,101 @@
-"""What is said of optimizers whose intervals lie so or so."""
+"""The sentence that the labels allow."""
 
 import pytest
 
-from stages.common.artifacts import Standing
-from stages.evaluate.verdict import judge
-from tests.examples import standing
+from stages.evaluate.pairs import Sample, compare_pairs
+from stages.evaluate.verdict import Judgement, judge
+from tests.unit.test_pairs import sample
 
-DIVERGED = standing(None, n_diverged=10)
+DIVERGED = sample(0.9, n_diverged=10)
+NEAR = sample(0.899, shift=1)
+SAME = "With the configured rates the order is the same."
+
+
+def judged(tuned: dict[str, Sample], configured: dict[str, Sample] | None = None) -> Judgement:
+    pairs = compare_pairs(tuned, confidence=0.95, margin=0.002, n_test=10_000)
+    return judge(tuned, configured or tuned, pairs, 0.002)
 
 
 @pytest.mark.parametrize(
-    ("standings", "best", "verdict"),
+    ("samples", "best", "sentence"),
     [
         (
-            {"a": standing(0.8), "b": standing(0.9)},
+            {"a": sample(0.8), "b": sample(0.9), "c": sample(0.7)},
             "b",
-            "Best is b: its 95 % interval lies above those of the others",
+            "Best is b: better than a and c.",
         ),
         (
-            {"a": standing(0.91), "b": standing(0.9), "c": standing(0.895), "d": standing(0.5)},
+            {"a": sample(0.9, 0.1), "b": sample(0.8999, 0.1, shift=1), "c": sample(0.5)},
             "a",
-            "Undecided: a leads, but b and c may be as good",
-        ),
-        ({"a": standing(0.9)}, "a", "Only a was trained"),
-        (
-            {"a": standing(0.8, None), "b": standing(0.9, None)},
-            "b",
-            "Undecided: b leads, but one trial gives no interval",
-        ),
-        ({"a": DIVERGED, "b": DIVERGED}, None, "Undecided: every trial diverged"),
-        ({"a": DIVERGED}, None, "Undecided: every trial diverged"),
-        (
-            {"a": DIVERGED, "b": standing(0.1, 0.2)},
-            "b",
-            "Best is b: its 95 % interval lies above those of the others",
+            "Best is a: better than c and tied with b (within 0.002).",
         ),
         (
-            {"a": standing(0.9, n_diverged=1), "b": standing(0.8), "c": standing(0.5)},
-            "b",
-            "Undecided: b leads, but a may be as good",
+            {"a": sample(0.9), "b": NEAR, "c": sample(0.8989, shift=3), "d": sample(0.5)},
+            None,
+            "Undecided: a leads, better than d, but b and c may be as good.",
         ),
         (
-            {"a": standing(0.9, None, n_diverged=9), "b": standing(0.8)},
-            "b",
-            "Undecided: b leads, but a may be as good",
+            {"a": sample(0.9), "b": NEAR},
+            None,
+            "Undecided: a leads, but b may be as good.",
+        ),
+        ({"a": DIVERGED, "b": sample(0.1)}, "b", "Best is b: better than a."),
+        (
+            {"a": sample(0.9, n_diverged=1), "b": sample(0.8), "c": sample(0.5)},
+            None,
+            "Undecided: b leads, better than c, but a may be as good.",
         ),
         (
-            {"a": standing(0.9, n_diverged=1), "b": standing(0.9, n_diverged=1)},
-            "a",
-            "Undecided: a leads, but b may be as good",
+            {"a": sample(0.9, n_diverged=1), "b": sample(0.5, n_diverged=1)},
+            None,
+            "Undecided: a leads, but every optimizer diverged at some seed.",
+        ),
+        (
+            {"a": Sample({1: 0.8}, 0), "b": Sample({1: 0.9}, 0)},
+            None,
+            "Undecided: b leads, but one seed tells nothing of chance.",
         ),
     ],
     ids=[
         "clear",
-        "overlapping",
-        "alone",
-        "one seed",
-        "all diverged",
-        "alone and diverged",
+        "tied",
+        "undecided",
+        "nothing sure",
         "one left",
         "diverging above",
-        "hardly completed above",
         "all diverge at times",
+        "one seed",
     ],
 )
-def test_the_verdict_names_a_best_only_where_the_numbers_do(
-    standings: dict[str, Standing], best: str | None, verdict: str
+def test_the_verdict_names_a_best_only_where_the_labels_do(
+    samples: dict[str, Sample], best: str | None, sentence: str
 ) -> None:
-    judgement = judge(standings, 0.95)
-    assert (judgement.best, judgement.verdict) == (best, verdict)
+    assert judged(samples) == Judgement(best, f"{sentence} {SAME}")
 
 
-def test_whoever_diverges_less_comes_first_then_whoever_is_more_accurate() -> None:
-    standings = {
-        "diverged": DIVERGED,
-        "once": standing(0.99, n_diverged=1),
-        "low": standing(0.5),
-        "high": standing(0.6),
-        "twice": standing(0.99, n_diverged=2),
-    }
-    assert judge(standings, 0.95).ranking == ("high", "low", "once", "twice", "diverged")
+@pytest.mark.parametrize(
+    ("samples", "best", "verdict"),
+    [
+        ({"a": sample(0.9)}, "a", "Only a was trained."),
+        ({"a": DIVERGED}, None, "Undecided: every trial diverged."),
+        ({"a": DIVERGED, "b": DIVERGED}, None, "Undecided: every trial diverged."),
+    ],
+)
+def test_where_there_is_nothing_to_compare_it_says_so(
+    samples: dict[str, Sample], best: str | None, verdict: str
+) -> None:
+    assert judged(samples) == Judgement(best, verdict)
+
+
+@pytest.mark.parametrize(
+    ("configured", "sentence"),
+    [
+        ((0.9, 0.8, 0.7), SAME),
+        ((0.7, 0.9, 0.8), "With the configured rates b leads."),
+        ((0.9, 0.7, 0.8), "With the configured rates a leads too, the order behind it differs."),
+    ],
+)
+def test_the_verdict_says_what_tuning_changed(configured: tuple[float, ...], sentence: str) -> None:
+    tuned = {"a": sample(0.9), "b": sample(0.8), "c": sample(0.7)}
+    untuned = dict(zip("abc", map(sample, configured), strict=True))
+    assert judged(tuned, untuned).verdict == f"Best is a: better than b and c. {sentence}"

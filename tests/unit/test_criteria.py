@@ -1,0 +1,179 @@
+"""Speed, tolerance, memory and tuning budget, from trials with known scores."""
+
+from collections.abc import Mapping, Sequence
+from math import nan
+
+import numpy as np
+import pytest
+
+from stages.evaluate.criteria import (
+    GridPoint,
+    advise_budget,
+    epochs_to_target,
+    good_rates,
+    grid_points,
+    measure,
+)
+from tests.examples import group, outcome, trial_row
+
+RISING = [0.5, 0.7, 0.8, 0.9]
+
+
+def point(factor: float, accuracy: float | None, n_diverged: int = 0) -> GridPoint:
+    return GridPoint(factor, 0.1 * factor, accuracy, 2, n_diverged)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "target", "epochs"),
+    [
+        (RISING, 0.8, 3),
+        (RISING, 0.1, 1),
+        (RISING, 0.75, 3),
+        (RISING, 0.91, None),
+        ([0.9, 0.5], 0.8, 1),
+        ([nan, 0.9], 0.8, 2),
+        ([nan, nan], 0.1, None),
+        ([], 0.1, None),
+    ],
+)
+def test_the_first_epoch_at_the_target_counts(
+    accuracy: list[float], target: float, epochs: int | None
+) -> None:
+    assert epochs_to_target(np.array(accuracy), target) == epochs
+
+
+def test_the_grid_is_ordered_by_rate_and_averages_completed_trials() -> None:
+    scores: dict[float, list[float | None]] = {
+        10.0: [None, None],
+        0.1: [0.25, 0.75],
+        1.0: [0.5, None],
+    }
+    rows = [trial_row("tuning", factor, 91, each) for factor in scores for each in scores[factor]]
+    assert grid_points(rows) == (point(0.1, 0.5), point(1.0, 0.5, 1), point(10.0, None, 2))
+
+
+@pytest.mark.parametrize(
+    ("grid", "factors"),
+    [
+        ([point(1, 0.9)], (1, 1)),
+        ([point(0.1, 0.8), point(1, 0.9), point(10, 0.8)], (1, 1)),
+        ([point(0.1, 0.895), point(1, 0.9), point(10, 0.899)], (0.1, 10)),
+        ([point(0.1, 0.895), point(0.5, 0.8), point(1, 0.9)], (1, 1)),
+        ([point(1, 0.9), point(3, 0.9, 1), point(10, 0.9)], (1, 1)),
+        ([point(0.1, None, 2), point(1, None, 2)], (1, 1)),
+        ([point(1, 0.9, 1), point(3, 0.9)], (1, 3)),
+        ([point(0.1, 0.95), point(1, 0.9)], (0.1, 1)),
+    ],
+    ids=[
+        "one-rate",
+        "peak",
+        "plateau",
+        "gap",
+        "diverged-neighbour",
+        "all-diverged",
+        "tuned-diverged-once",
+        "better-neighbour",
+    ],
+)
+def test_good_rates_are_an_unbroken_stretch_around_the_tuned_one(
+    grid: list[GridPoint], factors: tuple[float, float]
+) -> None:
+    low, high = factors
+    assert good_rates(grid, 1) == (0.1 * low, 0.1 * high)
+
+
+@pytest.mark.parametrize(
+    ("curves", "n_diverged", "expected"),
+    [
+        ([RISING] * 3, 0, (3, 3)),
+        ([RISING, [0.8] * 4], 0, (2, 2)),
+        ([RISING, RISING, [0.1] * 4], 0, (2, 3)),
+        ([RISING, [0.1] * 4], 0, (1, None)),
+        ([RISING, [0.8] * 4], 1, (2, 3)),
+        ([RISING], 1, (1, None)),
+        ([], 2, (0, None)),
+    ],
+    ids=["all", "odd", "one-never", "half-never", "one-diverged", "half-diverged", "all-diverged"],
+)
+def test_a_trial_that_never_reaches_the_target_counts_in_the_median(
+    curves: list[list[float]], n_diverged: int, expected: tuple[int, float | None]
+) -> None:
+    tuned = group([0.9] * len(curves), curves, n_diverged=n_diverged)
+    found = measure(outcome(tuned), target=0.8, guessing=0.25)
+    n_reached, epochs = expected
+    assert (found.n_reached, found.epochs_to_target) == (n_reached, epochs)
+    assert found.steps_to_target == (None if epochs is None else 5 * epochs)
+
+
+def test_without_a_target_none_is_reached() -> None:
+    found = measure(outcome(group([0.9], [RISING])), target=None, guessing=0.25)
+    assert (found.n_reached, found.epochs_to_target, found.steps_to_target) == (0, None, None)
+
+
+def test_an_epoch_that_is_not_finite_reaches_no_target() -> None:
+    tuned = group([0.9], [[nan, 0.9]])
+    assert measure(outcome(tuned), target=0.8, guessing=0.25).epochs_to_target == 2
+
+
+def test_state_is_counted_for_each_parameter() -> None:
+    found = measure(outcome(group([0.9]), n_state=202), target=0.8, guessing=0.25)
+    assert found.state_per_parameter == 2.02
+
+
+@pytest.mark.parametrize(("factor", "share"), [(1.0, 3 / 8), (10.0, 3 / 12)])
+def test_diverged_trials_are_counted_once_among_all(factor: float, share: float) -> None:
+    tuning = {1.0: [0.8, None], 10.0: [0.9, 0.9]}
+    tuned = group([0.9, 0.9], factor=factor, n_diverged=2)
+    configured = tuned if factor == 1 else group([0.8, 0.8, 0.8, 0.8])
+    found = measure(outcome(tuned, configured, tuning=tuning), target=0.8, guessing=0.25)
+    assert found.diverged_share == share
+
+
+@pytest.mark.parametrize(
+    ("tuning", "expected"),
+    [
+        ({1.0: [0.8, 0.9]}, [0.85]),
+        ({0.1: [0.5], 1.0: [0.9]}, [0.7, 0.9]),
+        ({1.0: [0.75], 10.0: [None]}, [0.5, 0.75]),
+        ({1.0: [0.75, None]}, [0.5]),
+        ({1.0: [None]}, [0.25]),
+    ],
+    ids=["one-rate", "two-rates", "diverged-rate", "diverged-trial", "all-diverged"],
+)
+def test_a_diverged_tuning_trial_is_worth_a_guess(
+    tuning: Mapping[float, Sequence[float | None]], expected: list[float]
+) -> None:
+    found = measure(outcome(group([0.9]), tuning=tuning), target=0.8, guessing=0.25)
+    assert found.expected_best == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("expected", "advice"),
+    [
+        ({"a": [0.8], "b": [0.9]}, "If you can afford 1 tuning trial, take b."),
+        ({"a": [0.8, 0.8], "b": [0.9, 0.9]}, "If you can afford 1 or 2 tuning trials, take b."),
+        (
+            {"a": [0.9, 0.9, 0.9], "b": [0.8, 0.95, 0.95]},
+            "If you can afford 1 tuning trial, take a; for 2 or 3, b.",
+        ),
+        (
+            {"a": [0.9, 0.9, 0.9], "b": [0.8, 0.899, 0.95]},
+            "If you can afford 1 tuning trial, take a; for 2, any; for 3, b.",
+        ),
+        (
+            {"a": [0.9, 0.8, 0.9], "b": [0.8, 0.9, 0.8]},
+            "If you can afford 1 tuning trial, take a; for 2, b; for 3, a.",
+        ),
+        (
+            {"c": [0.9, 0.9], "a": [0.899, 0.899], "b": [0.9, 0.9]},
+            "If you can afford 1 or 2 tuning trials, take any.",
+        ),
+        ({"a": [0.9], "b": [0.8, 0.95]}, "If you can afford 1 tuning trial, take a."),
+        ({"a": [0.8, 0.9]}, ""),
+    ],
+    ids=["one", "range", "overtaken", "tie", "to-and-fro", "all-tied", "unequal", "lonely"],
+)
+def test_the_budget_names_who_is_within_the_margin_of_the_best(
+    expected: Mapping[str, Sequence[float]], advice: str
+) -> None:
+    assert advise_budget(expected, 0.002) == advice
