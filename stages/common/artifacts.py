@@ -347,7 +347,8 @@ class Criteria:
     `rate_low` and `rate_high` bound the learning rates of the grid, around the tuned one, whose
     mean validation accuracy lies within a point of its. `diverged_share` is of all trials.
     `state_per_parameter` counts the numbers that the optimizer keeps for each weight.
-    `expected_best[k - 1]` is the best validation accuracy to be expected of k tuning trials.
+    `expected_best[k - 1]` is the best validation accuracy to be expected of k learning rates
+    drawn at random from the grid.
     """
 
     n_reached: int
@@ -380,9 +381,9 @@ class Pair:
     `first` ranks before `second`, and `label` is what may be said of it. `mean_difference` in test
     accuracy, its interval and `p` are paired over the `n_seeds` that both completed, None below
     two; `p_adjusted` is Holm's over all pairs. `probability_of_improvement` is that of a trial of
-    `first` to beat one of `second`. `test_set_half_width` is how far the choice of test images
-    alone may move the difference. `n_seeds_needed` is for 80 % power where the label is undecided;
-    None if that is beyond all means.
+    `first` to beat one of `second`, where a diverged one loses. `test_set_half_width` is how far
+    the choice of test images alone may move the difference. `n_seeds_needed` is for 80 % power
+    where the label is undecided and seeds can decide; None if that is beyond all means.
     """
 
     first: str
@@ -414,7 +415,7 @@ class Comparison:
     """`evaluation/comparison.json`: everything that is said of the optimizers, best first.
 
     `best` is None where the verdict is undecided. `target_accuracy` is on the validation images,
-    None if every trial diverged. `budget` says in words what to take for how many tuning trials.
+    None if every trial diverged. `budget` says in words what to take for how many learning rates.
     """
 
     dataset: Dataset
@@ -451,10 +452,10 @@ class TuningPoint:
 
 @dataclass(frozen=True)
 class BudgetPoint:
-    """A row of `plots/budget.csv`: the best validation accuracy expected of so many trials."""
+    """A row of `plots/budget.csv`: the best validation accuracy expected of so many rates."""
 
     optimizer: str
-    n_trials: int
+    n_rates: int
     expected_best: float
 
 

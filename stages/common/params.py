@@ -126,7 +126,7 @@ class Comparison(_Section):
         description="Level of the intervals; tests are made at 1 - confidence."
     )
     margin: float = Field(
-        ge=0, lt=1, description="Optimizers surely closer than this in accuracy are called tied."
+        ge=0, lt=1, description="Optimizers closer than this are tied, unless one is surely better."
     )
     target_accuracy: Annotated[
         Annotated[Literal["auto"], Tag("auto")] | Annotated[Fraction, Tag("number")],

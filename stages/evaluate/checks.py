@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from stages.common.artifacts import Confirmed, Dataset, EpochRow, Finding, Pair
+from stages.common.artifacts import Confirmed, Dataset, EpochRow, Finding, Pair, Run
 from stages.common.params import Model
-from stages.evaluate.criteria import grid_points
+from stages.evaluate.criteria import enumerate_names, grid_points
 from stages.evaluate.outcomes import Group, Outcome
 from stages.evaluate.statistics import estimate, paired_difference
-from stages.evaluate.verdict import enumerate_names
 
 LARGE_SHARE = 0.5
 LAST_PART = 0.2
 # 784-100-10 on the whole of Fashion-MNIST, tuned, after 5 to 20 epochs.
 FASHION_MNIST_BAND = (0.86, 0.905)
+_MOMENTUM = ("momentum", "nesterov")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def check_still_improving(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "still_improving",
             tuple(rises),
-            f"Validation accuracy still rose in the last {_n_last(curve)} of {len(curve)} epochs "
+            f"Validation accuracy still rose in the last {_n_last(curve)} of {len(curve)} epochs, "
             f"for {enumerate_names(list(rises.values()))}; more may change the ranking.",
             "Raise train.epochs.",
         )
@@ -127,7 +127,7 @@ def check_tuning_misled(evidence: Evidence) -> Iterator[Finding]:
                 "tuning_misled",
                 (name,),
                 f"{name}: with fresh seeds the tuned rate is worse than the configured one, by "
-                f"{-difference.mean:.4f} in test accuracy; chance misled the tuning.",
+                f"{-difference.mean:.4f} in test accuracy; probably chance misled the tuning.",
                 "Tune with more seeds.",
             )
 
@@ -158,23 +158,24 @@ def check_nesterov_behind_sgd(evidence: Evidence) -> Iterator[Finding]:
     Source: Choi et al. 2019, arXiv:1910.05446: an optimizer tuned well is never behind one that it
         contains.
     """
-    plain, nesterov = (
-        {
-            name
-            for name, outcome in evidence.outcomes.items()
-            if outcome.run.class_name == "SGD"
-            and bool(outcome.run.optimizer.get("momentum")) == has_momentum
-            and bool(outcome.run.optimizer.get("nesterov")) == has_momentum
-        }
-        for has_momentum in (False, True)
-    )
+
+    def is_contained(first: Run, second: Run) -> bool:
+        plain, nesterov = first.optimizer, second.optimizer
+        return (
+            first.class_name == second.class_name == "SGD"
+            and not plain.get("momentum")
+            and bool(nesterov.get("momentum") and nesterov.get("nesterov"))
+            and all(nesterov.get(k) == v for k, v in plain.items() if k not in _MOMENTUM)
+        )
+
+    runs = {name: outcome.run for name, outcome in evidence.outcomes.items()}
     for pair in evidence.pairs:
-        if pair.label == "better" and pair.first in plain and pair.second in nesterov:
+        if pair.label == "better" and is_contained(runs[pair.first], runs[pair.second]):
             yield Finding(
                 "nesterov_behind_sgd",
                 (pair.second, pair.first),
                 f"{pair.second} is clearly behind {pair.first}, which it contains, without "
-                "momentum, as a case: its grid misses the good learning rates.",
+                "momentum, as a case: probably its grid misses the good rates.",
                 f"Set another learning_rate for {pair.second}.",
             )
 
@@ -195,7 +196,9 @@ def check_absent_classes(evidence: Evidence) -> Iterator[Finding]:
                 "absent_class",
                 (),
                 f"The {split} images hold none of class {enumerate_names(absent)}.",
-                "Set split.stratify, or give more images.",
+                "Give more images of it."
+                if split == "test"
+                else "Set split.stratify, or give more images of it.",
             )
 
 
@@ -203,16 +206,18 @@ def check_guessing(evidence: Evidence) -> Iterator[Finding]:
     """Test accuracy is no better than naming the most frequent class every time."""
     counts = evidence.dataset.test_counts
     guessing = max(counts) / sum(counts)
+    if guessing == 1:
+        return
     # Two standard errors of a guess's accuracy on as many images.
-    chance = guessing + 2 * (guessing * (1 - guessing) / sum(counts)) ** 0.5
+    chance = min(guessing + 2 * (guessing * (1 - guessing) / sum(counts)) ** 0.5, 0.999)
     for name in evidence.outcomes:
         mean = evidence.summary(name).test_accuracy.mean
         if mean is not None and mean <= chance:
             yield Finding(
                 "guessing",
                 (name,),
-                f"{name} learned nothing: its test accuracy of {mean:.4f} is no better than always "
-                f"naming the most frequent class ({guessing:.4f}).",
+                f"{name} learned nothing that shows: its test accuracy of {mean:.4f} is not "
+                f"clearly better than always naming the most frequent class ({guessing:.4f}).",
                 "Look for a better learning_rate, or for a fault in the data.",
             )
 
@@ -242,22 +247,28 @@ def check_known_band(evidence: Evidence) -> Iterator[Finding]:
 
 
 def check_test_images(evidence: Evidence) -> Iterator[Finding]:
-    """A difference that is sure over seeds is not sure over test images."""
+    """What is sure over seeds, better or tied, is not sure over test images."""
     close = [
         pair
         for pair in evidence.pairs
-        if pair.label == "better"
+        if pair.label != "undecided"
         and pair.mean_difference is not None
         and pair.test_set_half_width is not None
-        and pair.mean_difference < pair.test_set_half_width
+        and pair.test_set_half_width
+        > (evidence.margin if pair.label == "tied" else pair.mean_difference)
     ]
     if close:
-        named = enumerate_names([f"{pair.first} over {pair.second}" for pair in close])
+        named = enumerate_names(
+            [
+                f"{pair.first} {'and' if pair.label == 'tied' else 'over'} {pair.second}"
+                for pair in close
+            ]
+        )
         yield Finding(
             "test_images",
             tuple(dict.fromkeys(name for pair in close for name in (pair.first, pair.second))),
-            f"{named}: better over seeds, but the choice of the {evidence.dataset.n_test:,} test "
-            "images alone could turn the difference round.",
+            f"{named}: sure over seeds, but the choice of the {evidence.dataset.n_test:,} test "
+            "images alone could make it otherwise.",
             "Test on more images before you rely on it.",
         )
 

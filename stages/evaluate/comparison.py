@@ -73,9 +73,9 @@ def evaluate(params: Params, dataset: Dataset, test: Examples, runs: Path) -> Ev
         ),
         tuning=tuple(row for name, o in outcomes.items() for row in _tuning_points(name, o)),
         budget=tuple(
-            BudgetPoint(name, n_trials, expected)
+            BudgetPoint(name, n_rates, expected)
             for name, standing in sorted(standings.items())
-            for n_trials, expected in enumerate(standing.criteria.expected_best, start=1)
+            for n_rates, expected in enumerate(standing.criteria.expected_best, start=1)
         ),
     )
 
@@ -91,10 +91,13 @@ def compare(params: Params, dataset: Dataset, outcomes: Mapping[str, Outcome]) -
     settings = params.comparison
     tuned = {name: outcome.tuned.sample for name, outcome in outcomes.items()}
     configured = {name: outcome.configured.sample for name, outcome in outcomes.items()}
-    pairs = compare_pairs(
-        tuned, confidence=settings.confidence, margin=settings.margin, n_test=dataset.n_test
+    pairs, configured_pairs = (
+        compare_pairs(
+            samples, confidence=settings.confidence, margin=settings.margin, n_test=dataset.n_test
+        )
+        for samples in (tuned, configured)
     )
-    judgement = judge(tuned, configured, pairs, settings.margin)
+    judgement = judge(tuned, pairs, configured, configured_pairs, settings.margin)
     ranking = rank(tuned)
     target = _target(settings.target_accuracy, outcomes[ranking[0]], settings.confidence)
     guessing = max(dataset.validation_counts) / dataset.n_validation
@@ -118,7 +121,7 @@ def compare(params: Params, dataset: Dataset, outcomes: Mapping[str, Outcome]) -
         target_accuracy=target,
         best=judgement.best,
         verdict=judgement.verdict,
-        budget=advise_budget(expected, settings.margin) if target is not None else "",
+        budget=advise_budget(expected) if any(s.accuracies for s in tuned.values()) else "",
         warnings=find_faults(
             Evidence(
                 dataset=dataset,
@@ -163,7 +166,7 @@ def _target(setting: float | Literal["auto"], leader: Outcome, confidence: float
     if setting != "auto":
         return setting
     mean = leader.tuned.summarise(confidence).validation_accuracy.mean
-    return None if mean is None else mean - POINT
+    return None if mean is None or mean <= POINT else mean - POINT
 
 
 def _score_rows(name: str, outcome: Outcome) -> list[ScoreRow]:

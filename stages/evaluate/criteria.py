@@ -114,12 +114,13 @@ def good_rates(grid: Sequence[GridPoint], tuned_factor: float) -> tuple[float, f
     return grid[low].learning_rate, grid[high].learning_rate
 
 
-def advise_budget(expected: Mapping[str, Sequence[float]], margin: float) -> str:
-    """Says which optimizer to take if only so many tuning trials can be afforded.
+def advise_budget(expected: Mapping[str, Sequence[float]]) -> str:
+    """Says which optimizer to take if only so many learning rates can be tried.
 
     Args:
-        expected: By name, the best validation accuracy to be expected of k trials, for each k.
-        margin: Optimizers closer than this to the best are named with it.
+        expected: By name, the best validation accuracy to be expected of k rates, for each k.
+            Optimizers within a point (0.01) of the best are named with it, since tuning's few
+            seeds tell no finer.
 
     Returns:
         A sentence; empty for one optimizer.
@@ -129,18 +130,24 @@ def advise_budget(expected: Mapping[str, Sequence[float]], margin: float) -> str
     ranges: list[tuple[str, int, int]] = []
     for k in range(1, 1 + min(map(len, expected.values()))):
         best = max(scores[k - 1] for scores in expected.values())
-        near = [name for name in sorted(expected) if expected[name][k - 1] >= best - margin]
-        choice = " or ".join(near) if len(near) < len(expected) else "any"
+        near = [name for name in sorted(expected) if expected[name][k - 1] >= best - POINT]
+        choice = enumerate_names(near, "or") if len(near) < len(expected) else "any"
         first = k
         if ranges and ranges[-1][0] == choice:
             _, first, _ = ranges.pop()
         ranges.append((choice, first, k))
     (choice, low, high), *others = ranges
-    start = f"If you can afford {_count(low, high)} tuning trial{'s' * (high > 1)}, take {choice}"
-    return (
-        "; ".join([start, *(f"for {_count(low, high)}, {name}" for name, low, high in others)])
-        + "."
+    start = (
+        f"If you can try only {_count(low, high)} learning rate{'s' * (high > 1)}, take {choice}"
     )
+    rest = [f"for {_count(low, high)}, {name}" for name, low, high in others]
+    return f"{'; '.join([start, *rest])} (expected validation accuracy within {POINT:g})."
+
+
+def enumerate_names(names: Sequence[str], word: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *most, last = names
+    return f"{', '.join(most)} {word} {last}" if most else last
 
 
 def _count(low: int, high: int) -> str:

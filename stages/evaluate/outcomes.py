@@ -102,6 +102,9 @@ def read_outcome(folder: Path, test: Examples) -> Outcome:
     if not is_same or not np.allclose(weights.learning_rate_factors, factors, rtol=1e-5):
         raise InputError(f"{folder}: weights.npz and trials.csv differ; run `dvc repro --force`")
     scored = list(zip(completed, score_trials(network, weights, test), strict=True))
+    grid = {row.learning_rate_factor for row in rows if row.phase == "tuning"}
+    if run.tuned_learning_rate_factor not in grid:
+        raise InputError(f"{folder}: run.json and trials.csv differ; run `dvc repro --force`")
     curves: dict[tuple[float, int], list[EpochRow]] = {}
     for epoch in artifacts.read_epochs(folder):
         if epoch.phase == "confirmation":

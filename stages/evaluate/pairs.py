@@ -1,7 +1,7 @@
 """The optimizers' ranking, and every pair of them: which is better, tied or undecided."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from math import fsum, inf
 
@@ -10,6 +10,7 @@ from stages.evaluate.statistics import (
     Difference,
     adjust_by_holm,
     half_width_of_images,
+    p_of_divergence,
     paired_difference,
     probability_of_improvement,
     seeds_for_power,
@@ -53,9 +54,10 @@ def compare_pairs(
     """Compares each optimizer with every one that ranks behind it.
 
     The first of a pair is *better* if Holm's adjusted p is below 1 - confidence, the interval of
-    the mean paired difference lies above zero and none of its own trials diverged, or if all
-    trials of the second did; they are *tied* if the interval lies within the margin and no trial
-    of either diverged; else it is *undecided*.
+    the mean paired difference lies above zero and none of its own trials diverged; they are *tied*
+    if the interval lies within the margin and no trial of either diverged; else the pair is
+    *undecided*. Where every trial of the second diverged and none of the first, p is Fisher's of
+    that, and there is no difference.
 
     Args:
         samples: By name.
@@ -63,54 +65,70 @@ def compare_pairs(
         margin: Differences in accuracy that make none in practice.
         n_test: Test images.
     """
-    couples = list(combinations(rank(samples), 2))
-    differences = [_difference(samples, couple, confidence, 1 / n_test) for couple in couples]
-    adjusted = iter(adjust_by_holm([each.p for each in differences if each]))
-    alpha = 1 - confidence
-    pairs = []
-    for (first, second), difference in zip(couples, differences, strict=True):
-        one, other = samples[first], samples[second]
-        pair = Pair(
-            first=first,
-            second=second,
-            label="undecided",
-            n_seeds=len(_common_seeds(one, other)),
-            mean_difference=difference.mean if difference else None,
-            low=difference.low if difference else None,
-            high=difference.high if difference else None,
-            p=difference.p if difference else None,
-            p_adjusted=next(adjusted) if difference else None,
-            probability_of_improvement=probability_of_improvement(_scores(one), _scores(other)),
-            test_set_half_width=_half_width_of_images(one, other, confidence),
-            n_seeds_needed=None,
-        )
-        label = _label(pair, one, other, alpha=alpha, margin=margin)
-        if label == "undecided" and difference:
-            spread = difference.standard_deviation
+    couples = [(samples[a], samples[b]) for a, b in combinations(rank(samples), 2)]
+    differences = [_difference(*couple, confidence, 1 / n_test) for couple in couples]
+    p_values = [_p(*each) for each in zip(couples, differences, strict=True)]
+    adjusted = iter(adjust_by_holm([p for p in p_values if p is not None]))
+    alpha, pairs = 1 - confidence, []
+    for names, (first, second), difference, p in zip(
+        combinations(rank(samples), 2), couples, differences, p_values, strict=True
+    ):
+        p_adjusted = None if p is None else next(adjusted)
+        label = _label(first, second, difference, p_adjusted, alpha=alpha, margin=margin)
+        needed = None
+        if label == "undecided" and difference and difference.mean > 0 and not first.n_diverged:
             # Bonferroni's level, which Holm's procedure asks for at the most.
+            spread = difference.standard_deviation
             needed = seeds_for_power(difference.mean, spread, alpha / len(couples))
-            pair = replace(pair, n_seeds_needed=needed)
-        pairs.append(replace(pair, label=label))
+        pairs.append(
+            Pair(
+                *names,
+                label=label,
+                n_seeds=len(_common_seeds(first, second)),
+                mean_difference=difference.mean if difference else None,
+                low=difference.low if difference else None,
+                high=difference.high if difference else None,
+                p=p,
+                p_adjusted=p_adjusted,
+                probability_of_improvement=probability_of_improvement(
+                    _scores(first), _scores(second)
+                ),
+                test_set_half_width=_half_width_of_images(first, second, confidence),
+                n_seeds_needed=needed,
+            )
+        )
     return tuple(pairs)
 
 
-def _label(pair: Pair, first: Sample, second: Sample, *, alpha: float, margin: float) -> Label:
-    if first.n_diverged or not first.accuracies:
+def _label(
+    first: Sample,
+    second: Sample,
+    difference: Difference | None,
+    p_adjusted: float | None,
+    *,
+    alpha: float,
+    margin: float,
+) -> Label:
+    if p_adjusted is None or first.n_diverged:
         return "undecided"
-    if not second.accuracies:
+    if p_adjusted < alpha and (difference is None or difference.low > 0):
         return "better"
-    if pair.p_adjusted is None or pair.low is None or pair.high is None:
-        return "undecided"
-    if pair.p_adjusted < alpha and pair.low > 0:
-        return "better"
-    is_within = -margin <= pair.low and pair.high <= margin
+    is_within = difference and -margin <= difference.low and difference.high <= margin
     return "tied" if is_within and not second.n_diverged else "undecided"
 
 
+def _p(couple: tuple[Sample, Sample], difference: Difference | None) -> float | None:
+    first, second = couple
+    if difference:
+        return difference.p
+    if first.accuracies and not first.n_diverged and not second.accuracies:
+        return p_of_divergence(len(first.accuracies), second.n_diverged)
+    return None
+
+
 def _difference(
-    samples: Mapping[str, Sample], couple: tuple[str, str], confidence: float, resolution: float
+    first: Sample, second: Sample, confidence: float, resolution: float
 ) -> Difference | None:
-    first, second = (samples[name] for name in couple)
     seeds = _common_seeds(first, second)
     if len(seeds) < 2:
         return None
@@ -129,8 +147,7 @@ def _scores(sample: Sample) -> Sequence[float]:
 
 
 def _half_width_of_images(first: Sample, second: Sample, confidence: float) -> float | None:
-    if first.image_accuracies is None or second.image_accuracies is None:
+    images = first.image_accuracies, second.image_accuracies
+    if images[0] is None or images[1] is None or len(images[0]) < 2:
         return None
-    if len(first.image_accuracies) < 2:
-        return None
-    return half_width_of_images(first.image_accuracies, second.image_accuracies, confidence)
+    return half_width_of_images(images[0], images[1], confidence)

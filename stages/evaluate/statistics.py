@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, comb, fsum, inf, isnan
+from functools import cache
+from math import ceil, comb, fsum, inf
 
 import numpy as np
 from scipy import stats
+from scipy.special import ndtr
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 
 from stages.common.artifacts import Estimate, FloatArray
 
@@ -66,15 +67,15 @@ def paired_difference(
     Args:
         differences: One per seed, at least two.
         confidence: Level in (0, 1).
-        resolution: The step in which the score can change, 1 / n_test for an accuracy. A few
-            seeds may agree by chance to the last image; what rounding to that step hides, a
-            standard deviation of resolution / sqrt(12), bounds the spread from below.
+        resolution: The step in which the score can change, 1 / n_test for an accuracy. It bounds
+            the standard deviation from below, since a few seeds may agree by chance to the last
+            image.
 
     Source: Student 1908, as above.
     """
     n = len(differences)
     mean = fsum(differences) / n
-    spread = max(float(np.std(differences, ddof=1)), resolution / 12**0.5)
+    spread = max(float(np.std(differences, ddof=1)), resolution)
     error = spread / n**0.5
     half_width = _t_quantile(confidence, n) * error
     p = float(2 * stats.t.sf(abs(mean) / error, df=n - 1))
@@ -92,6 +93,14 @@ def adjust_by_holm(p_values: Sequence[float]) -> list[float]:
     if not p_values:
         return []
     return [float(p) for p in multipletests(p_values, method="holm")[1]]
+
+
+def p_of_divergence(n_completed: int, n_diverged: int) -> float:
+    """Two-sided p of two optimizers, all trials of the first completed, of the second diverged.
+
+    Source: Fisher 1935, The design of experiments: the exact test of a table of two by two.
+    """
+    return float(stats.fisher_exact(np.diag([n_completed, n_diverged])).pvalue)
 
 
 def probability_of_improvement(first: Sequence[float], second: Sequence[float]) -> float:
@@ -156,7 +165,7 @@ def half_width_of_images(first: FloatArray, second: FloatArray, confidence: floa
 
 
 def expected_best(scores: Sequence[float]) -> tuple[float, ...]:
-    """Expected best of k tuning trials, for every k: k rates of the grid drawn at random.
+    """Expected best of k learning rates drawn at random from the grid, for every k.
 
     Exact: the largest of k draws without replacement from n scores is the i-th smallest in
     C(i - 1, k - 1) of C(n, k) cases.
@@ -165,7 +174,7 @@ def expected_best(scores: Sequence[float]) -> tuple[float, ...]:
         scores: One for each learning rate of the grid.
 
     Returns:
-        Entry k - 1 is for k trials, up to the whole grid.
+        Entry k - 1 is for k rates, up to the whole grid.
 
     Source: Dodge et al. 2019, Show your work, arXiv:1909.03004, there with replacement.
     """
@@ -177,10 +186,23 @@ def expected_best(scores: Sequence[float]) -> tuple[float, ...]:
 
 
 def _power(effect: float, n: int, alpha: float) -> float:
-    """Power of the paired t-test."""
-    found = float(TTestPower().power(effect, n, alpha))
-    # The noncentral t leaves the range of floats where the power is all but 1.
-    return 1.0 if isnan(found) else found
+    """Power of the paired t-test.
+
+    A mean over the spreads that n seeds may show: the noncentral t of scipy and of statsmodels is
+    NaN or far off at the few degrees of freedom that matter here.
+    """
+    quantile = stats.t.ppf(1 - alpha / 2, df=n - 1)
+    spreads = _spreads(n)
+    shift = effect * n**0.5
+    found = ndtr(shift - quantile * spreads) + ndtr(-shift - quantile * spreads)
+    return float(found.mean())
+
+
+@cache
+def _spreads(n: int) -> FloatArray:
+    """Standard deviations of n draws from a standard normal, at 200 evenly spread quantiles."""
+    spreads: FloatArray = np.sqrt(stats.chi2.ppf((np.arange(200) + 0.5) / 200, df=n - 1) / (n - 1))
+    return spreads
 
 
 def _t_quantile(confidence: float, n: int) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.common.artifacts import Label, Pair
+from stages.evaluate.criteria import enumerate_names
 from stages.evaluate.pairs import Sample, rank
 
 
@@ -17,8 +18,9 @@ class Judgement:
 
 def judge(
     tuned: Mapping[str, Sample],
-    configured: Mapping[str, Sample],
     pairs: Sequence[Pair],
+    configured: Mapping[str, Sample],
+    configured_pairs: Sequence[Pair],
     margin: float,
 ) -> Judgement:
     """Names the best optimizer, or says why none can be named.
@@ -27,8 +29,9 @@ def judge(
 
     Args:
         tuned: The confirmation trials at the tuned learning rates.
-        configured: Those at the rates of params.yaml, of the same optimizers.
         pairs: Every pair of `tuned`, with its label.
+        configured: The trials at the rates of params.yaml, of the same optimizers.
+        configured_pairs: Every pair of `configured`.
         margin: What ties are told by.
     """
     ranking = rank(tuned)
@@ -54,21 +57,27 @@ def judge(
         sentence = f"Undecided: {first} leads, but one seed tells nothing of chance."
     else:
         comma = f", {ahead}," if ahead else ","
-        others = enumerate_names(undecided)
+        others = enumerate_names([_with_divergence(name, tuned[name]) for name in undecided])
         sentence = f"Undecided: {first} leads{comma} but {others} may be as good."
-    tuning = _describe_tuning(ranking, rank(configured))
+    tuning = _describe_tuning(ranking, configured, configured_pairs)
     return Judgement(None if undecided else first, f"{sentence} {tuning}")
 
 
-def _describe_tuning(tuned: Sequence[str], configured: Sequence[str]) -> str:
-    if configured == tuned:
-        return "With the configured rates the order is the same."
-    if configured[0] == tuned[0]:
-        return f"With the configured rates {tuned[0]} leads too, the order behind it differs."
-    return f"With the configured rates {configured[0]} leads."
+def _describe_tuning(
+    ranking: Sequence[str], configured: Mapping[str, Sample], pairs: Sequence[Pair]
+) -> str:
+    untuned = rank(configured)
+    leader, first = untuned[0], ranking[0]
+    if not configured[leader].accuracies:
+        return "With the configured rates every trial diverged."
+    if leader == first:
+        return f"With the configured rates {first} leads too."
+    labels = {(pair.first, pair.second): pair.label for pair in pairs}
+    if labels[leader, first] == "better":
+        return f"With the configured rates {leader} is better than {first}."
+    return f"With the configured rates {leader} leads, but {first} may be as good."
 
 
-def enumerate_names(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
+def _with_divergence(name: str, sample: Sample) -> str:
+    n_trials = len(sample.accuracies) + sample.n_diverged
+    return f"{name} (diverged in {sample.n_diverged} of {n_trials})" if sample.n_diverged else name

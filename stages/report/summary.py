@@ -23,7 +23,9 @@ def summarise(comparison: Comparison, params: Params) -> str:
         "split": _in_words(params.split.model_dump()),
         "model": f"{_in_words(params.model.model_dump())}; {comparison.n_parameters:,} parameters",
         "training": _in_words(params.train.model_dump()),
-        "seeds": ", ".join(map(str, params.confirmation.seeds)),
+        "tuning": _in_words(params.tuning.model_dump()),
+        "confirmation": _in_words(params.confirmation.model_dump()),
+        "comparison": f"confidence {comparison.confidence:g}, margin {comparison.margin:g}",
         **{key: _in_words(spec) for key, spec in optimizers.items()},
         "versions": _in_words(comparison.versions),
     }
@@ -53,6 +55,7 @@ def describe(comparison: Comparison) -> str:
         _table(comparison, "simple"),
         _caption(comparison),
         _fill(comparison.verdict),
+        *map(_fill, _next_step(comparison)),
         *([_fill(comparison.budget)] if comparison.budget else []),
         *(_fill(warning, start="! ") for warning in _warnings(comparison)),
     ]
@@ -74,6 +77,21 @@ def _bullets(texts: Iterable[str]) -> list[str]:
 
 def _warnings(comparison: Comparison) -> list[str]:
     return [f"{finding.problem} {finding.advice}" for finding in comparison.warnings]
+
+
+def _next_step(comparison: Comparison) -> list[str]:
+    """How many seeds would decide what keeps the first of the ranking from being best."""
+    first = next(iter(comparison.optimizers))
+    open_pairs = [p for p in comparison.pairs if p.first == first and p.label == "undecided"]
+    needed = [(p.n_seeds_needed, p.second) for p in open_pairs if p.n_seeds_needed is not None]
+    if not needed:
+        return []
+    n_seeds, second = max(needed)
+    sentence = (
+        f"Were the differences as they look, some {n_seeds:,} seeds would tell {first} from "
+        f"{second}; report/summary.md has all pairs."
+    )
+    return [sentence]
 
 
 def _tabulate(headers: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
@@ -132,10 +150,13 @@ def _pair_table(comparison: Comparison) -> str:
 
 
 _PAIR_CAPTION = """\
-Differences in test accuracy, paired over seeds, with Student's interval; p of the paired t-test,
-adjusted by Holm's method for all pairs. Improves: how likely a trial of the first beats one of the
-second. Images: how far other test images might move the difference, either way. Seeds: how many
-would decide an undecided pair with 80 % probability, were this the true difference."""
+Differences in test accuracy, paired over seeds, with Student's interval; p of the paired t-test, or
+of Fisher's exact test where every trial of the second diverged, adjusted by Holm's method for all
+pairs, which the interval is not. Better: adjusted p below 1 less the confidence, and an interval
+above zero. Tied: an interval within the margin. Improves: how likely a trial of the first beats one
+of the second. Images: how far other test images might move the difference, either way. Seeds: how
+many would show the first to be better with 80 % probability, were this the true difference; - where
+that is decided or out of reach."""
 
 
 def _criteria_table(comparison: Comparison) -> str:
@@ -153,10 +174,10 @@ def _criteria_table(comparison: Comparison) -> str:
     rows = [
         (
             name,
-            _number(standing.criteria.epochs_to_target, "g", "never"),
-            _number(standing.criteria.steps_to_target, ",.10g", "never"),
+            _number(standing.criteria.epochs_to_target, "g"),
+            _number(standing.criteria.steps_to_target, ",.10g"),
             f"{standing.criteria.n_reached} of {standing.tuned.n_trials}",
-            f"{standing.criteria.rate_low:.3g} to {standing.criteria.rate_high:.3g}",
+            _range(standing.criteria.rate_low, standing.criteria.rate_high),
             f"{standing.criteria.diverged_share:.0%}",
             f"{standing.criteria.state_per_parameter:.2g}",
             _number(standing.tuned.validation_accuracy.mean, ".4f"),
@@ -171,14 +192,22 @@ def _criteria_notes(comparison: Comparison) -> list[str]:
     target = comparison.target_accuracy
     notes = [
         *(
-            [f"Target: a validation accuracy of {target:.4f}; medians over seeds."]
-            if target
+            [
+                f"Target: a validation accuracy of {target:.4f}; medians over seeds, - where half",
+                "or more never reached it.",
+            ]
+            if target is not None
             else []
         ),
         "Good rates: those of the grid about as good as the tuned one, within 0.01 on validation.",
-        "Diverged: of all trials, tuning included.",
+        "Diverged: of all trials, tuning included. State: numbers that the optimizer keeps for",
+        "each weight. Validation: mean accuracy after the last epoch and at each trial's best.",
     ]
     return ["\n".join(notes), *(["", comparison.budget] if comparison.budget else [])]
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
 
 
 def _interval(estimate: Estimate) -> str:

@@ -209,7 +209,7 @@ class _Trainer:
     def _note(self, results: Iterable[TrialResult | None]) -> str:
         rows = [result.row for result in results if result is not None]
         best = max((row.validation_accuracy or 0.0 for row in rows), default=0.0)
-        return f"best {best:.4f}, {self._n_found} from the store"
+        return f"best {best:.4f}" + f", {self._n_found} kept" * bool(self._n_found)
 
     def _train(self, trial: Trial) -> tuple[Trial, TrialResult]:
         if not hasattr(self._slots, "slot"):

@@ -141,7 +141,7 @@ def test_a_killed_stage_goes_on_where_it_was_and_ends_in_the_same_bytes(
         assert trials().items() >= kept.items()
         kept = trials()
     output = workspace.run(*command)
-    assert f"{len(kept)} from the store" in output
+    assert f"{len(kept)} kept" in output
     assert trials().items() >= kept.items()
     assert len(trials()) == 5  # one of tuning, and two seeds at each rate
     assert {path.name: path.read_bytes() for path in run.iterdir()} == undisturbed

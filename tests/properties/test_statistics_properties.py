@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stages.common.artifacts import Pair
 from stages.evaluate.pairs import Sample, compare_pairs, rank
 from stages.evaluate.statistics import estimate
-from stages.evaluate.verdict import judge
+from stages.evaluate.verdict import Judgement, judge
 
 CONFIDENCE, MARGIN, N_TEST = 0.95, 0.002, 1000
 N_SEEDS = 5
@@ -36,6 +36,11 @@ def draw_samples(draw: st.DrawFn) -> dict[str, Sample]:
 
 def compare(samples: Mapping[str, Sample]) -> tuple[Pair, ...]:
     return compare_pairs(samples, confidence=CONFIDENCE, margin=MARGIN, n_test=N_TEST)
+
+
+def judged(samples: Mapping[str, Sample]) -> Judgement:
+    pairs = compare(samples)
+    return judge(samples, pairs, samples, pairs, MARGIN)
 
 
 def ends(values: list[float]) -> tuple[float, float, float]:
@@ -94,7 +99,7 @@ def test_a_diverged_trial_never_improves_a_standing(
         for each in (before, after)
     ]
     assert {claim for claim in claims[1] if name in claim} <= claims[0]
-    assert judge(after, after, compare(after), MARGIN).best != name
+    assert judged(after).best != name
 
 
 @settings(deadline=None)
@@ -132,5 +137,4 @@ def test_a_shift_of_all_accuracies_changes_no_label(samples: dict[str, Sample], 
         for each in (samples, shifted)
     ]
     assert labels[0] == labels[1]
-    verdicts = [judge(each, each, compare(each), MARGIN) for each in (samples, shifted)]
-    assert verdicts[0] == verdicts[1]
+    assert judged(samples) == judged(shifted)

@@ -61,6 +61,7 @@ def on_fashion_mnist(
         SOUND,
         dataset=replace(FASHION_MNIST, **dataset),
         outcomes={"nesterov": outcome(tuned, **MOMENTUM)},
+        pairs=(),
     )
 
 
@@ -68,9 +69,10 @@ FAULTS = {
     "no-training-image": (counted(train_counts=(0, 25, 25, 25)), "absent_class", ()),
     "no-validation-image": (counted(validation_counts=(20, 20, 0, 0)), "absent_class", ()),
     "no-test-image": (counted(test_counts=(20, 20, 20, 0)), "absent_class", ()),
+    "test-images-of-one-class": (counted(test_counts=(60, 0, 0, 0)), "absent_class", ()),
     "guessing": (changed(adam=adam([0.25, 0.26, 0.27])), "guessing", ("adam",)),
     "guessing-the-frequent-class": (
-        replace(counted(test_counts=(51, 3, 3, 3)), outcomes={"adam": adam(ADAM)}),
+        replace(counted(test_counts=(51, 3, 3, 3)), outcomes={"adam": adam(ADAM)}, pairs=()),
         "guessing",
         ("adam",),
     ),
@@ -122,11 +124,19 @@ FAULTS = {
         "test_images",
         ("nesterov", "sgd"),
     ),
+    "few-test-images-for-a-tie": (
+        paired(label="tied", mean_difference=0.001, test_set_half_width=0.0021),
+        "test_images",
+        ("nesterov", "sgd"),
+    ),
 }
 NO_FAULTS = {
     "sound": SOUND,
     "one-optimizer": replace(SOUND, outcomes={"adam": adam(ADAM)}, pairs=()),
     "one-seed": replace(SOUND, outcomes={"adam": adam(ADAM[:1]), "sgd": adam(SGD[:1])}, pairs=()),
+    "perfect-where-one-class-is-frequent": replace(
+        counted(test_counts=(57, 1, 1, 1)), outcomes={"adam": adam([1.0] * 3)}, pairs=()
+    ),
     "grid-of-one-rate": changed(adam=tuned_at(1, {1: [0.9]})),
     "less-than-half-of-tuning-diverged": changed(
         adam=tuned_at(1, {0.1: [0.5], 1: [0.9], 10: [None]})
@@ -145,12 +155,24 @@ NO_FAULTS = {
         adam=outcome(group(ADAM), group([0.9, 0.91], factor=3, n_diverged=1), class_name="Adam")
     ),
     "nesterov-perhaps-behind": paired(first="sgd", second="nesterov", label="undecided"),
-    "nesterov-tied": paired(first="sgd", second="nesterov", label="tied"),
+    "nesterov-tied": paired(
+        first="sgd", second="nesterov", label="tied", test_set_half_width=0.001
+    ),
+    "nesterov-of-other-settings-behind": replace(
+        changed(
+            sgd=outcome(group(SGD), momentum=0.0, nesterov=False, weight_decay=None),
+            nesterov=outcome(group(NESTEROV), weight_decay=0.01, **MOMENTUM),
+        ),
+        pairs=(replace(PAIR, first="sgd", second="nesterov"),),
+    ),
     "momentum-behind": replace(
         changed(nesterov=outcome(group(NESTEROV), momentum=0.9, nesterov=False)),
         pairs=(replace(PAIR, first="sgd", second="nesterov"),),
     ),
     "adam-behind": paired(first="sgd", second="adam"),
+    "tied-by-less-than-the-test-images-tell": paired(
+        label="tied", mean_difference=0.0005, test_set_half_width=0.0019
+    ),
     "few-test-images-and-undecided": paired(test_set_half_width=0.071, label="undecided"),
     "test-images-unknown": paired(test_set_half_width=None),
     "better-without-a-difference": paired(mean_difference=None),

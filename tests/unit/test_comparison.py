@@ -14,6 +14,7 @@ from stages.common.console import InputError
 from stages.common.params import Optimizer, Params
 from stages.evaluate.comparison import Evaluation, _tuning_points, evaluate, remove_stale_runs
 from stages.evaluate.comparison import compare as compare_outcomes
+from stages.evaluate.outcomes import Group
 from tests.examples import (
     CLASS_NAMES,
     DATASET,
@@ -68,9 +69,12 @@ def test_only_the_optimizers_of_the_parameters_are_in_a_result(compared: Compare
 
 def test_the_leader_stands_first_and_the_diverged_one_last(compared: Compared) -> None:
     comparison = compared.evaluation.comparison
-    verdict = "Undecided: quick leads, better than diverging, but slow may be as good."
+    verdict = (
+        "Undecided: quick leads, but slow and diverging (diverged in 2 of 2) may be as good. "
+        "With the configured rates quick leads too."
+    )
     assert comparison.best is None  # two seeds are few
-    assert comparison.verdict.startswith(verdict)
+    assert comparison.verdict == verdict
     assert list(comparison.optimizers) == ["quick", "slow", "diverging"]
     assert [row.optimizer for row in compared.evaluation.accuracies] == list(comparison.optimizers)
 
@@ -150,9 +154,25 @@ def test_every_pair_is_labelled_in_the_order_of_the_ranking(compared: Compared) 
     pairs = compared.evaluation.comparison.pairs
     assert [(pair.first, pair.second, pair.label, pair.n_seeds) for pair in pairs] == [
         ("quick", "slow", "undecided", 2),
-        ("quick", "diverging", "better", 0),
-        ("slow", "diverging", "better", 0),
+        ("quick", "diverging", "undecided", 0),
+        ("slow", "diverging", "undecided", 0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("n_seeds", "label", "p_adjusted"),
+    [(2, "undecided", 1 / 3), (3, "undecided", 0.1), (4, "better", 2 / 70)],
+)
+def test_a_rival_that_diverged_is_behind_where_that_is_no_chance(
+    n_seeds: int, label: str, p_adjusted: float
+) -> None:
+    outcomes = {
+        "good": outcome(group([0.9] * n_seeds)),
+        "lost": outcome(group([], n_diverged=n_seeds)),
+    }
+    (pair,) = compare_outcomes(small_params(OPTIMIZERS), DATASET, outcomes).pairs
+    assert (pair.first, pair.label, pair.mean_difference) == ("good", label, None)
+    assert pair.p_adjusted == pytest.approx(p_adjusted)
 
 
 def test_every_trial_is_counted_once(compared: Compared) -> None:
@@ -174,6 +194,18 @@ def test_the_target_is_a_point_below_the_leader_or_the_one_that_is_set(compared:
     content["comparison"]["target_accuracy"] = 0.123
     params = Params.model_validate_json(json.dumps(content))
     assert evaluate(params, DATASET, TEST, compared.runs).comparison.target_accuracy == 0.123
+
+
+@pytest.mark.parametrize(
+    ("tuned", "has_budget"),
+    [(group([0.01, 0.01]), True), (group([], n_diverged=2), False)],
+    ids=["nothing-learned", "all-diverged"],
+)
+def test_without_a_leader_to_follow_there_is_no_target(tuned: Group, has_budget: bool) -> None:
+    outcomes = {"a": outcome(tuned), "b": outcome(tuned)}
+    comparison = compare_outcomes(small_params(OPTIMIZERS), DATASET, outcomes)
+    assert comparison.target_accuracy is None
+    assert bool(comparison.budget) == has_budget
 
 
 def test_the_grid_of_each_optimizer_is_plotted_with_the_choice(compared: Compared) -> None:
@@ -234,6 +266,14 @@ def test_weights_of_other_trials_are_refused(compared: Compared, tmp_path: Path)
     weights = artifacts.read_weights(tmp_path / "quick")
     artifacts.write_weights(tmp_path / "quick", replace(weights, seeds=weights.seeds + 1))
     with pytest.raises(InputError, match=r"quick: weights\.npz and trials\.csv differ"):
+        compare(tmp_path, {"quick": OPTIMIZERS["quick"]})
+
+
+def test_a_tuned_rate_that_was_never_tried_is_refused(compared: Compared, tmp_path: Path) -> None:
+    shutil.copytree(compared.runs / "quick", tmp_path / "quick")
+    run = artifacts.read_run(tmp_path / "quick")
+    artifacts.write_run(tmp_path / "quick", replace(run, tuned_learning_rate_factor=3.0))
+    with pytest.raises(InputError, match=r"quick: run\.json and trials\.csv differ"):
         compare(tmp_path, {"quick": OPTIMIZERS["quick"]})
 
 

@@ -148,32 +148,51 @@ def test_a_diverged_tuning_trial_is_worth_a_guess(
 
 
 @pytest.mark.parametrize(
-    ("expected", "advice"),
+    ("expected", "choices"),
     [
-        ({"a": [0.8], "b": [0.9]}, "If you can afford 1 tuning trial, take b."),
-        ({"a": [0.8, 0.8], "b": [0.9, 0.9]}, "If you can afford 1 or 2 tuning trials, take b."),
+        ({"a": [0.8], "b": [0.9]}, "1 learning rate, take b"),
+        ({"a": [0.8, 0.8], "b": [0.9, 0.9]}, "1 or 2 learning rates, take b"),
         (
             {"a": [0.9, 0.9, 0.9], "b": [0.8, 0.95, 0.95]},
-            "If you can afford 1 tuning trial, take a; for 2 or 3, b.",
+            "1 learning rate, take a; for 2 or 3, b",
         ),
         (
-            {"a": [0.9, 0.9, 0.9], "b": [0.8, 0.899, 0.95]},
-            "If you can afford 1 tuning trial, take a; for 2, any; for 3, b.",
+            {"a": [0.9, 0.9, 0.9], "b": [0.8, 0.891, 0.95]},
+            "1 learning rate, take a; for 2, any; for 3, b",
         ),
         (
             {"a": [0.9, 0.8, 0.9], "b": [0.8, 0.9, 0.8]},
-            "If you can afford 1 tuning trial, take a; for 2, b; for 3, a.",
+            "1 learning rate, take a; for 2, b; for 3, a",
         ),
         (
-            {"c": [0.9, 0.9], "a": [0.899, 0.899], "b": [0.9, 0.9]},
-            "If you can afford 1 or 2 tuning trials, take any.",
+            {"c": [0.9, 0.9, 0.9], "a": [0.891, 0.891, 0.891], "b": [0.9, 0.9, 0.9]},
+            "1 to 3 learning rates, take any",
         ),
-        ({"a": [0.9], "b": [0.8, 0.95]}, "If you can afford 1 tuning trial, take a."),
-        ({"a": [0.8, 0.9]}, ""),
+        (
+            {"d": [0.8, 0.9], "c": [0.8, 0.9], "b": [0.8, 0.891], "a": [0.9, 0.8]},
+            "1 learning rate, take a; for 2, b, c or d",
+        ),
+        ({"b": [0.9], "c": [0.889], "a": [0.899]}, "1 learning rate, take a or b"),
+        ({"a": [0.9], "b": [0.8, 0.95]}, "1 learning rate, take a"),
     ],
-    ids=["one", "range", "overtaken", "tie", "to-and-fro", "all-tied", "unequal", "lonely"],
+    ids=[
+        "one",
+        "range",
+        "overtaken",
+        "tie",
+        "to-and-fro",
+        "all-tied",
+        "three-of-four",
+        "two-of-three",
+        "unequal",
+    ],
 )
-def test_the_budget_names_who_is_within_the_margin_of_the_best(
-    expected: Mapping[str, Sequence[float]], advice: str
+def test_the_budget_names_who_is_within_a_point_of_the_best(
+    expected: Mapping[str, Sequence[float]], choices: str
 ) -> None:
-    assert advise_budget(expected, 0.002) == advice
+    within = "(expected validation accuracy within 0.01)"
+    assert advise_budget(expected) == f"If you can try only {choices} {within}."
+
+
+def test_a_lonely_optimizer_has_no_budget() -> None:
+    assert advise_budget({"a": [0.8, 0.9]}) == ""

@@ -38,6 +38,8 @@ def compare(samples: Mapping[str, Sample], margin: float = 0.002) -> dict[tuple[
         (sample(0.9), sample(0.8, n_diverged=9), "undecided"),
         (sample(0.9), sample(0.8, n_diverged=10), "better"),
         (sample(0.9, n_diverged=1), sample(0.8, n_diverged=10), "undecided"),
+        # Three against three that all diverged may be chance: Fisher's p is 0.1.
+        (Sample({1: 0.9, 2: 0.9, 3: 0.9}, 0), Sample({}, 3), "undecided"),
         (sample(0.9, n_diverged=10), sample(0.8, n_diverged=10), "undecided"),
         (Sample({1: 0.9}, 0), Sample({1: 0.5}, 0), "undecided"),
         (Sample({1: 0.9, 2: 0.9}, 0), Sample({3: 0.5, 4: 0.5}, 0), "undecided"),
@@ -69,6 +71,14 @@ def test_more_pairs_ask_for_a_smaller_p() -> None:
     assert (alone.p, alone.n_seeds_needed) == (among.p, None)
     assert among.n_seeds_needed is not None
     assert among.n_seeds_needed > 10
+
+
+def test_no_seeds_are_promised_where_none_can_decide() -> None:
+    behind = {"a": Sample({1: 0.8, 2: 0.81, 3: 0.8}, 0), "b": Sample({1: 0.9, 2: 0.91}, 1)}
+    diverging = {"a": sample(0.9, n_diverged=1), "b": sample(0.5, shift=1, n_diverged=1)}
+    for samples in (behind, diverging):
+        pair = compare(samples)["a", "b"]
+        assert (pair.label, pair.n_seeds_needed) == ("undecided", None)
 
 
 def test_seeds_are_matched_and_not_positions() -> None:

@@ -70,7 +70,7 @@ def test_a_paired_difference_is_students() -> None:
 
 def test_differences_that_agree_to_the_last_image_still_have_a_spread() -> None:
     found = paired_difference([0.01, 0.01], 0.95, resolution=0.01)
-    assert found.standard_deviation == pytest.approx(0.01 / 12**0.5)
+    assert found.standard_deviation == 0.01
     assert found.low < 0.0 < found.p
 
 
@@ -104,6 +104,12 @@ def test_probability_of_improvement_is_mann_and_whitneys(
 )
 def test_seeds_for_power_are_the_tables(effect: float, alpha: float, expected: int | None) -> None:
     assert seeds_for_power(-effect * 0.01, 0.01, alpha) == expected
+
+
+def test_a_larger_difference_never_needs_more_seeds() -> None:
+    needed = [seeds_for_power(effect, 1.0, 0.005) or inf for effect in np.geomspace(0.05, 50, 40)]
+    assert needed == sorted(needed, reverse=True)
+    assert needed[-1] < 6
 
 
 @pytest.mark.parametrize("effect", [0.2, 0.4, 0.9])

@@ -1,6 +1,7 @@
 """What the store keeps, and what it does with damage."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -104,6 +105,23 @@ def test_the_store_keeps_what_was_used_last_within_its_limit(
     size = path.stat().st_size
     prune(tmp_path, limit_bytes=2 * size)
     assert [store.get(trial) is not None for trial in trials] == [True, False, False, True]
+
+
+def test_the_store_is_pruned_while_another_process_removes_files(
+    tmp_path: Path, result: TrialResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, list_files = TrialStore(tmp_path, SETTING), Path.glob
+    for seed in range(4):
+        store.put(replace(TRIAL, seed=seed), result)
+
+    def glob_before_another_removes(folder: Path, pattern: str) -> list[Path]:
+        paths = list(list_files(folder, pattern))
+        paths[0].unlink()
+        return paths
+
+    monkeypatch.setattr(Path, "glob", glob_before_another_removes)
+    prune(tmp_path, limit_bytes=0)
+    assert list(list_files(tmp_path, "*/*.npz")) == []
 
 
 def test_the_data_decide_the_digest() -> None:

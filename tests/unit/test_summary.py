@@ -76,24 +76,36 @@ def test_the_page_has_a_row_for_every_pair() -> None:
     assert re.fullmatch(r"\+0\.\d{4} to \+0\.\d{4}", interval)
     assert float(p_adjusted) < 0.05
     assert re.fullmatch(r"0\.\d{4}", images)
-    assert rows[2] == ["sgd - lost", "better", "-", "-", "-", "1.00", "-", "-"]
+    assert rows[2] == ["sgd - lost", "better", "-", "-", "1.1e-05", "1.00", "-", "-"]
 
 
 def test_the_page_has_the_other_criteria_of_every_optimizer() -> None:
     rows = table(page(OUTCOMES), index=1)
     assert rows[0] == [
-        "sgd", "4", "20", "10 of 10", "1 to 1", "0%", "2", "0.9000", "0.9000",
+        "sgd", "4", "20", "10 of 10", "1", "0%", "2", "0.9000", "0.9000",
     ]  # fmt: skip
     assert rows[3] == [
-        "lost", "never", "never", "0 of 10", "0.1 to 0.1", "100%", "0", "-", "-",
+        "lost", "-", "-", "0 of 10", "0.1", "100%", "0", "-", "-",
     ]  # fmt: skip
+
+
+def test_good_rates_are_a_range_where_there_are_several() -> None:
+    plateau = outcome(group([0.9]), tuning={0.1: [0.5], 1.0: [0.9], 10.0: [0.9]})
+    assert table(page({"sgd": plateau}), index=1)[0][4] == "0.1 to 1"
 
 
 def test_the_page_says_the_verdict_and_what_was_compared() -> None:
     markdown, comparison = page(OUTCOMES), compared(OUTCOMES)
     assert comparison.verdict in markdown
     assert comparison.budget in markdown
-    settings = ("shapes; 75 images", "hidden_units [8]", "100 parameters", "seeds: 1, 2")
+    settings = (
+        "shapes; 75 images",
+        "hidden_units [8]",
+        "100 parameters",
+        "- tuning: learning_rate_factors [1.0], seeds [91]",
+        "- confirmation: seeds [1, 2]",
+        "- comparison: confidence 0.95, margin 0.002",
+    )
     target = "a validation accuracy of 0.8900"
     words = (*settings, target, "keras 3.12.4")
     assert [each for each in words if each not in markdown] == []
@@ -121,6 +133,31 @@ def test_no_python_shows_through(outcomes: dict[str, Outcome]) -> None:
     assert re.findall(r"\b(?:nan|None|inf|True|False)\b", texts) == []
 
 
+def seeds_sentence(comparison: Comparison) -> list[str]:
+    """What the terminal says of the leader's open pair that needs the most seeds."""
+    leader, *_ = comparison.optimizers
+    needed = [
+        (pair.n_seeds_needed, pair.second)
+        for pair in comparison.pairs
+        if (pair.first, pair.label) == (leader, "undecided") and pair.n_seeds_needed
+    ]
+    return [
+        f"Were the differences as they look, some {n:,} seeds would tell {leader} from {second}; "
+        "report/summary.md has all pairs."
+        for n, second in sorted(needed)[-1:]
+    ]
+
+
+def test_the_terminal_says_how_many_seeds_would_decide() -> None:
+    comparison = compared({"a": scored(0.9), "b": scored(0.899), "c": scored(0.8)})
+    (needed,) = [p.n_seeds_needed for p in comparison.pairs if (p.first, p.second) == ("a", "b")]
+    assert needed is not None
+    words = f"some {needed:,} seeds would tell a from b;"
+    assert words in " ".join(describe(comparison).split())
+    decided = compared({"a": scored(0.9), "c": scored(0.8)})
+    assert "seeds would tell" not in " ".join(describe(decided).split())
+
+
 @pytest.mark.parametrize(
     "outcomes",
     [
@@ -138,6 +175,7 @@ def test_the_terminals_80_columns_hold_names_of_16_characters(outcomes: list[Out
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")]
     assert paragraphs[2:] == [
         comparison.verdict,
+        *seeds_sentence(comparison),
         *([comparison.budget] if comparison.budget else []),
         *(f"! {finding.problem} {finding.advice}" for finding in comparison.warnings),
     ]

@@ -2,18 +2,21 @@
 
 import pytest
 
-from stages.evaluate.pairs import Sample, compare_pairs
+from stages.evaluate.pairs import Sample, compare_pairs, rank
 from stages.evaluate.verdict import Judgement, judge
 from tests.unit.test_pairs import sample
 
 DIVERGED = sample(0.9, n_diverged=10)
 NEAR = sample(0.899, shift=1)
-SAME = "With the configured rates the order is the same."
 
 
 def judged(tuned: dict[str, Sample], configured: dict[str, Sample] | None = None) -> Judgement:
-    pairs = compare_pairs(tuned, confidence=0.95, margin=0.002, n_test=10_000)
-    return judge(tuned, configured or tuned, pairs, 0.002)
+    untuned = configured or tuned
+    pairs, untuned_pairs = (
+        compare_pairs(samples, confidence=0.95, margin=0.002, n_test=10_000)
+        for samples in (tuned, untuned)
+    )
+    return judge(tuned, pairs, untuned, untuned_pairs, 0.002)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +46,7 @@ def judged(tuned: dict[str, Sample], configured: dict[str, Sample] | None = None
         (
             {"a": sample(0.9, n_diverged=1), "b": sample(0.8), "c": sample(0.5)},
             None,
-            "Undecided: b leads, better than c, but a may be as good.",
+            "Undecided: b leads, better than c, but a (diverged in 1 of 10) may be as good.",
         ),
         (
             {"a": sample(0.9, n_diverged=1), "b": sample(0.5, n_diverged=1)},
@@ -70,7 +73,8 @@ def judged(tuned: dict[str, Sample], configured: dict[str, Sample] | None = None
 def test_the_verdict_names_a_best_only_where_the_labels_do(
     samples: dict[str, Sample], best: str | None, sentence: str
 ) -> None:
-    assert judged(samples) == Judgement(best, f"{sentence} {SAME}")
+    same = f"With the configured rates {rank(samples)[0]} leads too."
+    assert judged(samples) == Judgement(best, f"{sentence} {same}")
 
 
 @pytest.mark.parametrize(
@@ -90,12 +94,13 @@ def test_where_there_is_nothing_to_compare_it_says_so(
 @pytest.mark.parametrize(
     ("configured", "sentence"),
     [
-        ((0.9, 0.8, 0.7), SAME),
-        ((0.7, 0.9, 0.8), "With the configured rates b leads."),
-        ((0.9, 0.7, 0.8), "With the configured rates a leads too, the order behind it differs."),
+        ([sample(0.9), sample(0.8), sample(0.7)], "a leads too."),
+        ([sample(0.7), sample(0.9), sample(0.8)], "b is better than a."),
+        ([NEAR, sample(0.9), sample(0.8)], "b leads, but a may be as good."),
+        ([DIVERGED, DIVERGED, DIVERGED], "every trial diverged."),
     ],
 )
-def test_the_verdict_says_what_tuning_changed(configured: tuple[float, ...], sentence: str) -> None:
+def test_the_verdict_says_what_tuning_changed(configured: list[Sample], sentence: str) -> None:
     tuned = {"a": sample(0.9), "b": sample(0.8), "c": sample(0.7)}
-    untuned = dict(zip("abc", map(sample, configured), strict=True))
-    assert judged(tuned, untuned).verdict == f"Best is a: better than b and c. {sentence}"
+    verdict = judged(tuned, dict(zip("abc", configured, strict=True))).verdict
+    assert verdict == f"Best is a: better than b and c. With the configured rates {sentence}"
