@@ -320,7 +320,7 @@ def test_metrics_are_six_rounded_numbers_for_each_optimizer(tmp_path: Path) -> N
             "budget.csv",
             artifacts.write_budget_points,
             BudgetPoint("sgd", 2, 0.912345678),
-            ["optimizer,n_trials,expected_best", "sgd,2,0.912346"],
+            ["optimizer,n_rates,expected_best", "sgd,2,0.912346"],
         ),
     ],
 )
