@@ -158,7 +158,7 @@ def floor_s(network: str, name: str) -> float:
 
 def _measure(what: str, network: str, optimizer: str) -> float:
     print(f"{what} {network} {optimizer}", file=sys.stderr)
-    output = subprocess.run(  # noqa: S603
+    measured = subprocess.run(  # noqa: S603
         (sys.executable, "-m", "benchmarks.engine", "--measure", what, network, optimizer),
         env={
             **os.environ,
@@ -166,11 +166,13 @@ def _measure(what: str, network: str, optimizer: str) -> float:
             # The floor's threads are this program's, one for each core.
             **({"OPENBLAS_NUM_THREADS": "1"} if what == "floor" else {}),
         },
-        stdout=subprocess.PIPE,
+        check=False,
+        capture_output=True,
         text=True,
-        check=True,
-    ).stdout
-    return float(output.splitlines()[-1])
+    )
+    if measured.returncode:
+        sys.exit(measured.stderr)
+    return float(measured.stdout.splitlines()[-1])
 
 
 def _examples(network: str, n: int = N_TRAIN) -> tuple[UInt8Array, UInt8Array]:

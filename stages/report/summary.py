@@ -88,8 +88,8 @@ def _next_step(comparison: Comparison) -> list[str]:
         return []
     n_seeds, second = max(needed)
     sentence = (
-        f"Were the differences as they look, some {n_seeds:,} seeds would tell {first} from "
-        f"{second}; report/summary.md has all pairs."
+        f"If the true difference is the measured one, about {n_seeds:,} seeds would show that "
+        f"{first} beats {second} on these test images; report/summary.md has all pairs."
     )
     return [sentence]
 

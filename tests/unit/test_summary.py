@@ -142,8 +142,8 @@ def seeds_sentence(comparison: Comparison) -> list[str]:
         if (pair.first, pair.label) == (leader, "undecided") and pair.n_seeds_needed
     ]
     return [
-        f"Were the differences as they look, some {n:,} seeds would tell {leader} from {second}; "
-        "report/summary.md has all pairs."
+        f"If the true difference is the measured one, about {n:,} seeds would show that {leader} "
+        f"beats {second} on these test images; report/summary.md has all pairs."
         for n, second in sorted(needed)[-1:]
     ]
 
@@ -152,7 +152,7 @@ def test_the_terminal_says_how_many_seeds_would_decide() -> None:
     comparison = compared({"a": scored(0.9), "b": scored(0.899), "c": scored(0.8)})
     (needed,) = [p.n_seeds_needed for p in comparison.pairs if (p.first, p.second) == ("a", "b")]
     assert needed is not None
-    words = f"some {needed:,} seeds would tell a from b;"
+    words = f"about {needed:,} seeds would show that a beats b"
     assert words in " ".join(describe(comparison).split())
     decided = compared({"a": scored(0.9), "c": scored(0.8)})
     assert "seeds would tell" not in " ".join(describe(decided).split())
