@@ -7,7 +7,7 @@ TELL_DVC_OF_GIT = if git rev-parse --git-dir >/dev/null 2>&1; \
 	then ! grep -qs no_scm .dvc/config.local || dvc config --local --unset core.no_scm; \
 	else dvc config --local core.no_scm true; fi
 
-.PHONY: run fashion-mnist test check bench schema clean
+.PHONY: run fashion-mnist history test check bench schema screenshots clean
 
 run: $(INSTALLED)  ## compare the optimizers of params.yaml
 	@$(TELL_DVC_OF_GIT)
@@ -19,6 +19,9 @@ fashion-mnist: $(INSTALLED)  ## the textbook's experiment
 	@$(TELL_DVC_OF_GIT)
 	@mkdir -p .cache && cp params.yaml .cache/params.yaml
 	dvc exp run -S dataset.name=fashion_mnist -S train.epochs=5 || { cp .cache/params.yaml params.yaml; exit 1; }
+
+history: $(INSTALLED)  ## the results of every commit
+	@python -m stages.report.history
 
 test: $(INSTALLED)  ## everything, without internet
 	python -m pytest
@@ -33,6 +36,9 @@ bench: $(INSTALLED)  ## the training engine beside keras.Model.fit
 
 schema: $(INSTALLED)  ## params.schema.json, which editors check params.yaml with
 	python -m stages.common.params > params.schema.json
+
+screenshots: $(INSTALLED)  ## the README's pictures of the page, by a Chromium that is installed
+	python -m tests.browser.screenshots
 
 clean:  ## everything that was made here, DVC's cache included
 	rm -rf .venv .cache .dvc/cache .dvc/tmp data/raw data/processed runs dvc_plots

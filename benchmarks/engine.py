@@ -72,7 +72,7 @@ def engine_s(network: str, name: str) -> float:
 
     train, validation = Examples(*_examples(network)), Examples(*_examples(network, N_VALIDATION))
     splits = to_tensors(train), to_tensors(validation)
-    dataset = Dataset("", tuple("0123456789"), 28, 28, 1, 255, (N_TRAIN,), (), ())
+    dataset = Dataset("", tuple("0123456789"), 28, 28, 1, 255, (N_TRAIN,), (), (), ())
     settings = Model(name=network, hidden_units=(100,), activation="relu", dropout=0)
 
     def new_slot() -> Slot:

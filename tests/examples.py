@@ -13,6 +13,7 @@ from stages.common.artifacts import (
     EpochRow,
     Examples,
     Phase,
+    RawFile,
     Run,
     TrialRow,
     write_architecture,
@@ -56,6 +57,7 @@ DATASET = Dataset(
     train_counts=class_counts(TRAIN),
     validation_counts=class_counts(VALIDATION),
     test_counts=class_counts(TEST),
+    files=(RawFile("shapes.npz", 1234, "5" * 64),),
 )
 SMALL: dict[str, dict[str, Any]] = {
     "model": {"name": "mlp", "hidden_units": [8], "activation": "relu", "dropout": 0.0},

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from stages.common.console import InputError
 
 UInt8Array = npt.NDArray[np.uint8]
+IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating[Any]]
 T = TypeVar("T")
 
@@ -130,7 +131,7 @@ class Dataset:
 
     `pixel_maximum` is the largest pixel of the training split: the model's first layer divides by
     it, so that a saved model takes raw pixels. `train_counts` and the like are the images of each
-    class in a split, in the order of `class_names`.
+    class in a split, in the order of `class_names`; `files` are those of `data/raw`.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Dataset:
     train_counts: tuple[int, ...]
     validation_counts: tuple[int, ...]
     test_counts: tuple[int, ...]
+    files: tuple[RawFile, ...]
 
     @property
     def n_train(self) -> int:
@@ -251,7 +253,7 @@ class Weights:
     """
 
     learning_rate_factors: FloatArray
-    seeds: npt.NDArray[np.int64]
+    seeds: IntArray
     arrays: tuple[FloatArray, ...]
 
 
@@ -342,8 +344,9 @@ class Confirmed:
 class Criteria:
     """What else the same trials say of an optimizer.
 
-    `n_reached` of the confirmation trials at the tuned rate reached the target; `epochs_to_target`
-    and `steps_to_target` are medians over all of them, None where half or more never did.
+    `epochs_reached` has the epoch, in ascending order, of each confirmation trial at the tuned rate
+    that reached the target; `epochs_to_target` and `steps_to_target` are medians over all of them,
+    None where half or more never did.
     `rate_low` and `rate_high` bound the learning rates of the grid, around the tuned one, whose
     mean validation accuracy lies within a point of its. `diverged_share` is of all trials.
     `state_per_parameter` counts the numbers that the optimizer keeps for each weight.
@@ -351,7 +354,7 @@ class Criteria:
     drawn at random from the grid.
     """
 
-    n_reached: int
+    epochs_reached: tuple[int, ...]
     epochs_to_target: float | None
     steps_to_target: float | None
     rate_low: float
@@ -416,11 +419,13 @@ class Comparison:
 
     `best` is None where the verdict is undecided. `target_accuracy` is on the validation images,
     None if every trial diverged. `budget` says in words what to take for how many learning rates.
+    `n_steps` counts the updates of all trials.
     """
 
     dataset: Dataset
     n_parameters: int
     n_trials: int
+    n_steps: int
     confidence: float
     margin: float
     target_accuracy: float | None
@@ -472,12 +477,36 @@ class ScoreRow:
     validation_accuracy: float
 
 
+@dataclass(frozen=True)
+class Mistakes:
+    """`evaluation/mistakes.npz`: test images that the ranking's first optimizer got wrong.
+
+    Those that most of its confirmation trials at the tuned rate mistook, most often first: images
+    `(n, height, width, channels) uint8`; `actual` and `predicted`, the most frequent mistake,
+    index the class names; `n_wrong` counts the trials. All of these `(n,)`.
+    """
+
+    images: UInt8Array
+    actual: IntArray
+    predicted: IntArray
+    n_wrong: IntArray
+
+
 def read_comparison(folder: Path = EVALUATION) -> Comparison:
     return _read_json(folder / "comparison.json", Comparison)
 
 
 def write_comparison(comparison: Comparison, folder: Path = EVALUATION) -> None:
     _write_json(folder / "comparison.json", _rounded(asdict(comparison)))
+
+
+def read_mistakes(folder: Path = EVALUATION) -> Mistakes:
+    return _read_arrays(folder / "mistakes.npz", Mistakes)
+
+
+def write_mistakes(mistakes: Mistakes, folder: Path = EVALUATION) -> None:
+    arrays = {field.name: getattr(mistakes, field.name) for field in fields(mistakes)}
+    _write_arrays(folder / "mistakes.npz", arrays)
 
 
 def write_pairs(rows: Sequence[Pair], folder: Path = EVALUATION) -> None:
@@ -515,14 +544,18 @@ def write_metrics(comparison: Comparison, path: Path = METRICS) -> None:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A row of `plots/curves.csv`: means over completed confirmation trials at the tuned rate."""
+    """A row of `plots/curves.csv`: one score after an epoch.
+
+    Over the completed confirmation trials at the tuned rate: mean, lowest and highest.
+    """
 
     optimizer: str
+    split: Literal["train", "validation"]
     epoch: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
+    loss: float
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
 
 
 @dataclass(frozen=True)
@@ -547,6 +580,26 @@ class ConfusionCell:
     actual: str
     predicted: str
     share: float
+
+
+def read_scores(folder: Path = EVALUATION) -> list[ScoreRow]:
+    return _read_rows(folder / "scores.csv", ScoreRow)
+
+
+def read_curve_points(folder: Path = PLOTS) -> list[CurvePoint]:
+    return _read_rows(folder / "curves.csv", CurvePoint)
+
+
+def read_tuning_points(folder: Path = PLOTS) -> list[TuningPoint]:
+    return _read_rows(folder / "tuning.csv", TuningPoint)
+
+
+def read_budget_points(folder: Path = PLOTS) -> list[BudgetPoint]:
+    return _read_rows(folder / "budget.csv", BudgetPoint)
+
+
+def read_confusion(folder: Path = PLOTS) -> list[ConfusionCell]:
+    return _read_rows(folder / "confusion.csv", ConfusionCell)
 
 
 def write_curve_points(rows: Sequence[CurvePoint], folder: Path = PLOTS) -> None:

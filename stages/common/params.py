@@ -197,10 +197,9 @@ def load_params(path: Path = PARAMS_PATH) -> Params:
             with the key and what would be right.
     """
     try:
-        text = path.read_text(encoding="utf-8")
         # By way of JSON, where strict means what a reader of YAML expects: 1 is a number that a
         # fraction accepts, a list is a list, and "1" is text.
-        content = json.dumps(yaml.load(text, Loader=_Loader), default=str)  # noqa: S506, a SafeLoader
+        content = yaml_to_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:
@@ -210,6 +209,15 @@ def load_params(path: Path = PARAMS_PATH) -> Params:
     except ValidationError as error:
         faults = error.errors(include_url=False)
         raise InputError("\n".join(f"{path}: {_describe(fault)}" for fault in faults)) from None
+
+
+def yaml_to_json(text: str | bytes) -> str:
+    """YAML as this project reads it, in JSON's clothes.
+
+    Raises:
+        yaml.YAMLError, ValueError, TypeError: If it is none, or nothing that JSON can hold.
+    """
+    return json.dumps(yaml.load(text, Loader=_Loader), default=str)  # noqa: S506, a SafeLoader
 
 
 def schema() -> str:

@@ -11,6 +11,7 @@ from stages.common.artifacts import (
     write_confusion,
     write_curve_points,
     write_metrics,
+    write_mistakes,
     write_pairs,
     write_scores,
     write_tuning_points,
@@ -33,6 +34,7 @@ def main() -> None:
     write_confusion(result.confusion)
     write_tuning_points(result.tuning)
     write_budget_points(result.budget)
+    write_mistakes(result.mistakes)
 
 
 run_stage(main)

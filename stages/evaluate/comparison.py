@@ -19,6 +19,7 @@ from stages.common.artifacts import (
     Dataset,
     EpochRow,
     Examples,
+    Mistakes,
     ScoreRow,
     Standing,
     TuningPoint,
@@ -29,7 +30,7 @@ from stages.evaluate.checks import Evidence, find_faults
 from stages.evaluate.criteria import POINT, advise_budget, grid_points, measure
 from stages.evaluate.outcomes import CONFIGURED, Outcome, read_outcome
 from stages.evaluate.pairs import compare_pairs, rank
-from stages.evaluate.scoring import TrialScore
+from stages.evaluate.scoring import TrialScore, find_mistakes
 from stages.evaluate.verdict import judge
 
 
@@ -44,6 +45,7 @@ class Evaluation:
     confusion: tuple[ConfusionCell, ...]
     tuning: tuple[TuningPoint, ...]
     budget: tuple[BudgetPoint, ...]
+    mistakes: Mistakes
 
 
 def evaluate(params: Params, dataset: Dataset, test: Examples, runs: Path) -> Evaluation:
@@ -77,6 +79,7 @@ def evaluate(params: Params, dataset: Dataset, test: Examples, runs: Path) -> Ev
             for name, standing in sorted(standings.items())
             for n_rates, expected in enumerate(standing.criteria.expected_best, start=1)
         ),
+        mistakes=find_mistakes(outcomes[next(iter(standings))].tuned.scores, test),
     )
 
 
@@ -116,6 +119,7 @@ def compare(params: Params, dataset: Dataset, outcomes: Mapping[str, Outcome]) -
         dataset=dataset,
         n_parameters=run.n_parameters,
         n_trials=sum(len(outcome.trials) for outcome in outcomes.values()),
+        n_steps=sum(row.n_steps for outcome in outcomes.values() for row in outcome.trials),
         confidence=settings.confidence,
         margin=settings.margin,
         target_accuracy=target,
@@ -193,20 +197,21 @@ def _mean_curve(name: str, outcome: Outcome) -> list[CurvePoint]:
         for row in curve:
             by_epoch.setdefault(row.epoch, []).append(row)
 
-    def mean(rows: Sequence[EpochRow], score: str) -> float:
-        return float(np.mean([getattr(row, score) for row in rows]))
-
-    return [
-        CurvePoint(
+    def point(split: Literal["train", "validation"], epoch: int) -> CurvePoint:
+        losses = [getattr(row, f"{split}_loss") for row in by_epoch[epoch]]
+        accuracies = [getattr(row, f"{split}_accuracy") for row in by_epoch[epoch]]
+        return CurvePoint(
             optimizer=name,
+            split=split,
             epoch=epoch,
-            train_loss=mean(rows, "train_loss"),
-            train_accuracy=mean(rows, "train_accuracy"),
-            validation_loss=mean(rows, "validation_loss"),
-            validation_accuracy=mean(rows, "validation_accuracy"),
+            loss=float(np.mean(losses)),
+            accuracy=float(np.mean(accuracies)),
+            accuracy_low=min(accuracies),
+            accuracy_high=max(accuracies),
         )
-        for epoch, rows in sorted(by_epoch.items())
-    ]
+
+    splits: tuple[Literal["train", "validation"], ...] = ("train", "validation")
+    return [point(split, epoch) for split in splits for epoch in sorted(by_epoch)]
 
 
 def _accuracy_point(name: str, standing: Standing) -> AccuracyPoint:

@@ -56,15 +56,14 @@ def measure(outcome: Outcome, *, target: float | None, guessing: float) -> Crite
     """
     grid = grid_points(outcome.tuning)
     low, high = good_rates(grid, outcome.run.tuned_learning_rate_factor)
-    reached = [_epochs_of(curve, target) for curve in outcome.tuned.curves]
-    n_reached = sum(epochs is not None for epochs in reached)
-    never = [inf] * (len(outcome.tuned.rows) - n_reached)
-    middle = median([*(epochs for epochs in reached if epochs is not None), *never])
+    each = [_epochs_of(curve, target) for curve in outcome.tuned.curves]
+    reached = sorted(epochs for epochs in each if epochs is not None)
+    middle = median([*reached, *[inf] * (len(outcome.tuned.rows) - len(reached))])
     epochs = middle if middle < inf else None
     one = outcome.tuned.rows[0]
     trials = outcome.trials
     return Criteria(
-        n_reached=n_reached,
+        epochs_reached=tuple(reached),
         epochs_to_target=epochs,
         steps_to_target=epochs and epochs * one.n_steps / one.n_epochs,
         rate_low=low,

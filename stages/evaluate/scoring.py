@@ -1,6 +1,6 @@
 """Scores of trained networks on the test images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -8,16 +8,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
 
-from stages.common.artifacts import Examples, FloatArray, Weights
+from stages.common.artifacts import Examples, FloatArray, IntArray, Mistakes, Weights
 
 CHUNK = 1000
+N_MISTAKES = 24
 
 
 @dataclass(frozen=True)
 class TrialScore:
     """One network on the test images; both arrays are `(n,)`, loss is in nats."""
 
-    predictions: npt.NDArray[np.int64]
+    predictions: IntArray
     is_correct: npt.NDArray[np.bool_]
     accuracy: float
     loss: float
@@ -37,6 +38,26 @@ def score_trials(architecture: str, weights: Weights, test: Examples) -> Iterato
         chunks = range(0, len(test.images), CHUNK)
         logits = [model(test.images[start : start + CHUNK], training=False) for start in chunks]
         yield _score(np.concatenate(logits), test)
+
+
+def find_mistakes(scores: Sequence[TrialScore], test: Examples) -> Mistakes:
+    """The test images that most trials got wrong, at most N_MISTAKES; none without a trial."""
+    predictions = np.array([score.predictions for score in scores], np.int64).reshape(
+        len(scores), len(test.labels)
+    )
+    n_wrong = np.sum(predictions != test.labels, axis=0)
+    worst = np.argsort(-n_wrong, kind="stable")[:N_MISTAKES]
+    worst = worst[n_wrong[worst] > 0]
+    frequent = [
+        np.bincount(column[column != label]).argmax()
+        for column, label in zip(predictions[:, worst].T, test.labels[worst], strict=True)
+    ]
+    return Mistakes(
+        images=test.images[worst],
+        actual=test.labels[worst].astype(np.int64),
+        predicted=np.array(frequent, np.int64),
+        n_wrong=n_wrong[worst],
+    )
 
 
 def _score(logits: FloatArray, test: Examples) -> TrialScore:

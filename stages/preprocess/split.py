@@ -54,6 +54,7 @@ def split(source: Source, arrays: RawArrays, settings: Split) -> Parts:
             train_counts=count(labels[train]),
             validation_counts=count(labels[validation]),
             test_counts=count(arrays.test_labels),
+            files=source.files,
         ),
     )
 

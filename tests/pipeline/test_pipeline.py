@@ -1,12 +1,14 @@
 """What runs after which edit, the same bytes anywhere, and DVC's own commands."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import vl_convert
 import yaml
 
 from tests.pipeline.conftest import Workspace, environment, lay_out, stages_that_ran
@@ -116,7 +118,7 @@ def test_make_run_works_on_an_unpacked_archive_without_git(tmp_path: Path) -> No
     output = archive.run("make", "run")
     assert stages_that_ran(output) == ALL
     ending = output.rpartition("python -m stages.report")[2]
-    for name in ("sgd", "adam", "report/summary.md"):
+    for name in ("sgd", "adam", "report/index.html"):
         assert name in ending
 
 
@@ -176,10 +178,23 @@ def test_metrics_show_gives_few_numbers_per_optimizer(workspace: Workspace) -> N
 
 
 def test_plots_are_drawn_from_every_plot_file(workspace: Workspace) -> None:
-    workspace.dvc("plots", "show")
-    page = (workspace.folder / "dvc_plots" / "index.html").read_text(encoding="utf-8")
-    for plot in ("accuracy", "learning_curves", "confusion"):
-        assert f'id = "{plot}"' in page
+    plots = json.loads(workspace.dvc("plots", "show", "--json"))["data"]
+    declared = yaml.safe_load((workspace.folder / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+    assert set(plots) == {name for plot in declared for name in plot}
+    read = {file for plot in declared for values in plot.values() for file in values["y"]}
+    assert read == {f"plots/{path.name}" for path in (workspace.folder / "plots").iterdir()}
+    for (drawn,) in plots.values():
+        svg = vl_convert.vegalite_to_svg(drawn["content"], vl_version="5.21")
+        assert re.search(r'aria-roledescription="(point|line mark|rect mark)"', svg)
+        assert "NaN" not in svg
+
+
+def test_the_history_disturbs_no_stage(workspace: Workspace) -> None:
+    output = workspace.run(sys.executable, "-m", "stages.report.history")
+    assert output.splitlines()[-1] == "Result: report/history.html"
+    assert (workspace.folder / "report" / "history.html").exists()
+    assert workspace.git("status", "--porcelain") == ""
+    assert workspace.reproduce() == []
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,20 @@ from stages.common.artifacts import (
     BudgetPoint,
     Comparison,
     Confirmed,
+    ConfusionCell,
     Criteria,
+    CurvePoint,
     Dataset,
     EpochRow,
     Estimate,
     Examples,
     Finding,
+    Mistakes,
     Pair,
     RawArrays,
     RawFile,
     Run,
+    ScoreRow,
     Source,
     Standing,
     TrialRow,
@@ -35,7 +39,7 @@ from stages.common.console import InputError
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1)
 LABELS = np.array([0, 1], np.uint8)
-DATASET = Dataset("숫자", ("0", "1"), 3, 4, 1, 23, (2, 0), (0, 1), (1, 1))
+DATASET = Dataset("숫자", ("0", "1"), 3, 4, 1, 23, (2, 0), (0, 1), (1, 1), ())
 TRIAL = TrialRow("tuning", 0.1, 0.01, 1, "completed", 5, 50, 0.5, 0.8, 0.6, 0.75, 4, 0.77)
 DIVERGED = replace(TRIAL, status="diverged", validation_loss=None, best_epoch=None)
 EPOCH = EpochRow("confirmation", 1.0, 42, 1, 0.5, 0.8, None, None)
@@ -59,7 +63,7 @@ STANDING = Standing(
     class_name="SGD",
     tuned=CONFIRMED,
     configured=replace(CONFIRMED, learning_rate=1.0, test_accuracy=Estimate(0.8, 0.7, 0.9, 0.1)),
-    criteria=Criteria(9, 6.5, None, 0.01, 0.1, 0.05, 1.0, (0.5, 0.75)),
+    criteria=Criteria((4, 7, 8), 6.5, None, 0.01, 0.1, 0.05, 1.0, (0.5, 0.75)),
 )
 PAIR = Pair("sgd", "adam", "undecided", 1, None, None, None, None, None, 0.5, 0.01, None)
 FINDING = Finding("edge_of_grid", ("sgd",), "Tuning chose the highest.", "Set a higher one.")
@@ -67,6 +71,7 @@ COMPARISON = Comparison(
     dataset=DATASET,
     n_parameters=7,
     n_trials=35,
+    n_steps=1500,
     confidence=0.95,
     margin=0.002,
     target_accuracy=None,
@@ -121,6 +126,36 @@ KINDS = {
         lambda folder, value: artifacts.write_comparison(value, folder),
         artifacts.read_comparison,
         COMPARISON,
+    ),
+    "mistakes.npz": Kind(
+        lambda folder, value: artifacts.write_mistakes(value, folder),
+        artifacts.read_mistakes,
+        Mistakes(IMAGES, np.array([0, 1]), np.array([1, 0]), np.array([10, 3])),
+    ),
+    "scores.csv": Kind(
+        lambda folder, value: artifacts.write_scores(value, folder),
+        artifacts.read_scores,
+        [ScoreRow("sgd", 1.0, 0.1, 42, 0.9, 0.3, 0.91)],
+    ),
+    "plots/curves.csv": Kind(
+        lambda folder, value: artifacts.write_curve_points(value, folder / "plots"),
+        lambda folder: artifacts.read_curve_points(folder / "plots"),
+        [CurvePoint("sgd", "train", 1, 0.5, 0.8, 0.7, 0.9)],
+    ),
+    "tuning.csv": Kind(
+        lambda folder, value: artifacts.write_tuning_points(value, folder),
+        artifacts.read_tuning_points,
+        [TuningPoint("sgd", 0.1, 0.01, None, 3, 3, "neither")],
+    ),
+    "budget.csv": Kind(
+        lambda folder, value: artifacts.write_budget_points(value, folder),
+        artifacts.read_budget_points,
+        [BudgetPoint("sgd", 1, 0.5)],
+    ),
+    "confusion.csv": Kind(
+        lambda folder, value: artifacts.write_confusion(value, folder),
+        artifacts.read_confusion,
+        [ConfusionCell("sgd", "T-shirt/top", "셔츠", 0.25)],
     ),
 }
 

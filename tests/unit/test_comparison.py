@@ -112,16 +112,20 @@ def test_confusion_is_the_share_of_each_class(compared: Compared) -> None:
     assert right / len(TEST.labels) == pytest.approx(accuracy)
 
 
-def test_a_curve_is_the_mean_of_the_trials_curves(compared: Compared) -> None:
+def test_a_curve_is_the_mean_of_the_trials_curves_and_their_range(compared: Compared) -> None:
     points = [point for point in compared.evaluation.curves if point.optimizer == "quick"]
     rows = artifacts.read_epochs(compared.runs / "quick")
     epochs = [row for row in rows if row.phase == "confirmation"]
-    assert [point.epoch for point in points] == [1, 2]
+    assert [(point.split, point.epoch) for point in points] == [
+        ("train", 1), ("train", 2), ("validation", 1), ("validation", 2),
+    ]  # fmt: skip
     for point in points:
         trials = [row for row in epochs if row.epoch == point.epoch]
         assert [row.seed for row in trials] == SEEDS
-        for score in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
-            assert getattr(point, score) == np.mean([getattr(row, score) for row in trials])
+        accuracies = [getattr(row, f"{point.split}_accuracy") for row in trials]
+        assert point.loss == np.mean([getattr(row, f"{point.split}_loss") for row in trials])
+        assert point.accuracy == np.mean(accuracies)
+        assert (point.accuracy_low, point.accuracy_high) == (min(accuracies), max(accuracies))
 
 
 def test_all_diverged_leaves_no_best_and_no_nan(compared: Compared, tmp_path: Path) -> None:

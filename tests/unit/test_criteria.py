@@ -101,13 +101,13 @@ def test_a_trial_that_never_reaches_the_target_counts_in_the_median(
     tuned = group([0.9] * len(curves), curves, n_diverged=n_diverged)
     found = measure(outcome(tuned), target=0.8, guessing=0.25)
     n_reached, epochs = expected
-    assert (found.n_reached, found.epochs_to_target) == (n_reached, epochs)
+    assert (len(found.epochs_reached), found.epochs_to_target) == (n_reached, epochs)
     assert found.steps_to_target == (None if epochs is None else 5 * epochs)
 
 
 def test_without_a_target_none_is_reached() -> None:
     found = measure(outcome(group([0.9], [RISING])), target=None, guessing=0.25)
-    assert (found.n_reached, found.epochs_to_target, found.steps_to_target) == (0, None, None)
+    assert (found.epochs_reached, found.epochs_to_target, found.steps_to_target) == ((), None, None)
 
 
 def test_an_epoch_that_is_not_finite_reaches_no_target() -> None:

@@ -35,6 +35,7 @@ def test_the_best_committed_optimizer_learns_fashion_mnist(
         train_counts=class_counts(train),
         validation_counts=class_counts(validation),
         test_counts=class_counts(test),
+        files=(),
     )
     params = small_params(
         COMMITTED.optimizers,

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from stages.common.artifacts import Weights, read_weights, write_weights
-from stages.evaluate.scoring import score_trials
+from stages.common.artifacts import Examples, Weights, read_weights, write_weights
+from stages.evaluate.scoring import TrialScore, find_mistakes, score_trials
 from stages.train.models import architecture, build_model, initialise
 from tests.examples import COMMITTED, DATASET, draw_examples, small_params
 
@@ -35,3 +35,21 @@ def test_a_trial_is_scored_as_keras_evaluate_scores_its_network(tmp_path: Path) 
         assert [score.loss, score.accuracy] == pytest.approx(expected, abs=1e-5)
         logits = model(TEST.images, training=False).numpy()
         assert score.predictions.tolist() == logits.argmax(axis=1).tolist()
+
+
+def test_mistakes_are_the_images_that_most_trials_got_wrong() -> None:
+    labels = np.array([0, 1, 2, 3, 0], np.uint8)
+    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
+    predictions = ([0, 2, 2, 1, 0], [0, 3, 2, 1, 1], [0, 3, 2, 3, 2])
+    scores = [TrialScore(np.array(p), np.array(p) == labels, 0.0, 0.0) for p in predictions]
+    found = find_mistakes(scores, Examples(images, labels))
+    assert found.images.ravel().tolist() == [1, 3, 4]
+    assert found.actual.tolist() == [1, 3, 0]
+    assert found.predicted.tolist() == [3, 1, 1]
+    assert found.n_wrong.tolist() == [3, 2, 2]
+
+
+def test_without_a_completed_trial_there_are_no_mistakes() -> None:
+    found = find_mistakes([], TEST)
+    arrays = (found.images, found.actual, found.predicted, found.n_wrong)
+    assert [len(array) for array in arrays] == [0, 0, 0, 0]

@@ -54,6 +54,7 @@ def test_what_the_later_stages_are_told() -> None:
         train_counts=count(parts.train),
         validation_counts=count(parts.validation),
         test_counts=(3, 2, 2),
+        files=SOURCE.files,
     )
     counts = parts.dataset.n_train, parts.dataset.n_validation, parts.dataset.n_test
     assert counts == (40, 10, 7)

@@ -41,7 +41,7 @@ def compared(outcomes: Mapping[str, Outcome]) -> Comparison:
 
 def page(outcomes: Mapping[str, Outcome]) -> str:
     params = small_params({name: optimizer(class_name="SGD") for name in outcomes})
-    return summarise(compared(outcomes), params)
+    return summarise(compared(outcomes), params, [])
 
 
 def table(markdown: str, first_column: str = "optimizer", index: int = 0) -> list[list[str]]:

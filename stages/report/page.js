@@ -1,0 +1,26 @@
+// Draws the charts of the page and lets its legend choose the optimizers.
+
+const specs = JSON.parse(document.getElementById("specs").textContent);
+const boxes = [...document.querySelectorAll("#legend input")];
+
+const drawn = Object.entries(specs).map(([name, spec]) =>
+  vegaEmbed(document.getElementById(`chart-${name}`), spec, {
+    actions: false,
+    // Vega's own evaluation would need what the page's security policy forbids.
+    ast: true,
+    defaultStyle: false,
+    renderer: "svg",
+    tooltip: { disableDefaultStyle: true },
+  })
+);
+
+Promise.all(drawn).then((charts) => {
+  const choosable = charts.map(({ view }) => view).filter((view) => "shown" in view.getState().signals);
+  const choose = () => {
+    const shown = boxes.filter((box) => box.checked).map((box) => box.value);
+    return Promise.all(choosable.map((view) => view.signal("shown", shown).runAsync()));
+  };
+  boxes.forEach((box) => box.addEventListener("change", choose));
+  // A reloaded page keeps its ticks.
+  return choose().then(() => document.documentElement.classList.add("drawn"));
+});

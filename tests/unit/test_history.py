@@ -1,0 +1,478 @@
+"""The history of results, read from real repositories."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages.common.console import InputError, run_stage
+from stages.report import history as module
+from stages.report.history import (
+    Entry,
+    History,
+    Metrics,
+    Score,
+    changes,
+    chart,
+    describe,
+    main,
+    page,
+    read_history,
+)
+
+SGD = {"class_name": "SGD", "learning_rate": 0.1}
+ADAM = {"class_name": "Adam", "learning_rate": 0.001}
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "somebody")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "somebody@example.org")
+        monkeypatch.setenv(f"GIT_{who}_DATE", "2025-03-01T12:00:00+0000")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    return folder
+
+
+def scores(**accuracies: float | None) -> dict[str, Any]:
+    return {
+        name: {
+            "test_accuracy": mean,
+            "test_accuracy_low": mean and mean - 0.01,
+            "test_accuracy_high": mean and mean + 0.01,
+            "configured_test_accuracy": 0.5,
+            "learning_rate": 0.1,
+            "n_diverged": 0,
+        }
+        for name, mean in accuracies.items()
+    }
+
+
+def metrics(best: str | None = None, **accuracies: float | None) -> bytes:
+    content = {"best": best, "verdict": "", "warnings": 0, "optimizers": scores(**accuracies)}
+    return json.dumps(content, indent=2).encode()
+
+
+def params(epochs: int = 5, **optimizers: Mapping[str, Any]) -> bytes:
+    return yaml.safe_dump({"train": {"epochs": epochs}, "optimizers": optimizers}).encode()
+
+
+def commit(folder: Path, subject: str, **files: bytes) -> str:
+    """Commits metrics.json and params.yaml as they are given, and something else."""
+    for name, path in (("metrics", "metrics.json"), ("params", "params.yaml")):
+        if name in files:
+            (folder / path).write_bytes(files[name])
+    (folder / "notes.txt").write_text(subject, encoding="utf-8")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", subject)
+    return git(folder, "rev-parse", "--short", "HEAD")
+
+
+def subjects(history: History) -> list[str]:
+    return [entry.subject for entry in history.entries]
+
+
+def notes(history: History) -> list[tuple[str, ...]]:
+    return [entry.notes for entry in history.entries]
+
+
+def plotted(history: History) -> list[dict[str, Any]]:
+    (rows,) = chart(history).to_dict()["datasets"].values()
+    return list(rows)
+
+
+def body(history: History) -> str:
+    """The page without its program and the data of its chart."""
+    return page(history).split("<main>")[1].split("</main>")[0]
+
+
+def test_every_commit_that_changed_the_metrics_is_an_entry_the_newest_first(project: Path) -> None:
+    first = commit(project, "One", metrics=metrics("sgd", sgd=0.9), params=params(5, sgd=SGD))
+    commit(project, "Words only")
+    commit(project, "Parameters, not yet run", params=params(50, sgd=SGD))
+    second = commit(project, "Two", metrics=metrics(sgd=0.95))
+    commit(project, "More words")
+    history = read_history(project)
+    assert not history.is_shallow
+    assert [(e.commit, e.date, e.subject) for e in history.entries] == [
+        (second, "2025-03-01", "Two"),
+        (first, "2025-03-01", "One"),
+    ]
+    assert notes(history) == [("train.epochs 5 → 50",), ()]
+    assert [e.metrics.best for e in history.entries] == [None, "sgd"]
+    assert [e.metrics.optimizers["sgd"].test_accuracy for e in history.entries] == [0.95, 0.9]
+
+
+def test_a_merge_of_two_lines_of_results_is_compared_with_the_first(project: Path) -> None:
+    commit(project, "Base", metrics=metrics(sgd=0.9), params=params(5, sgd=SGD))
+    git(project, "checkout", "--quiet", "-b", "side")
+    side = commit(project, "Side", metrics=metrics(sgd=0.91, adam=0.8), params=params(5, adam=ADAM))
+    git(project, "checkout", "--quiet", "main")
+    ours = commit(project, "Ours", metrics=metrics(sgd=0.92), params=params(6, sgd=SGD))
+    git(project, "merge", "--quiet", "--no-commit", "--strategy=ours", "side")
+    commit(project, "Both", metrics=metrics(adam=0.7), params=params(7, sgd=SGD, adam=ADAM))
+    history = read_history(project)
+    assert sorted(subjects(history)) == ["Base", "Both", "Ours", "Side"]
+    assert subjects(history)[0] == "Both"
+    assert notes(history)[0] == (
+        f"merge of {ours} and {side}",
+        "optimizers.adam added",
+        "train.epochs 6 → 7",
+    )
+    of = dict(zip(subjects(history), notes(history), strict=True))
+    assert of["Side"] == ("optimizers.sgd removed", "optimizers.adam added")
+    assert of["Ours"] == ("train.epochs 5 → 6",)
+
+
+def test_entries_of_two_lines_stand_in_the_order_of_their_dates(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(project, "Day 1", metrics=metrics(sgd=0.1))
+    git(project, "branch", "side")
+    for day, branch in ((2, "main"), (3, "side"), (4, "main"), (5, "side")):
+        monkeypatch.setenv("GIT_COMMITTER_DATE", f"2025-03-0{day}T12:00:00+0000")
+        git(project, "checkout", "--quiet", branch)
+        commit(project, f"Day {day}", metrics=metrics(sgd=day / 10))
+    git(project, "merge", "--quiet", "--strategy=ours", "main", "--message", "Day 6")
+    assert subjects(read_history(project)) == [f"Day {day}" for day in (6, 5, 4, 3, 2, 1)]
+
+
+def test_a_merge_of_a_branch_without_results_is_no_entry(project: Path) -> None:
+    commit(project, "Base", metrics=metrics(sgd=0.9), params=params(sgd=SGD))
+    git(project, "checkout", "--quiet", "-b", "side")
+    commit(project, "Words")
+    git(project, "checkout", "--quiet", "main")
+    (project / "metrics.json").write_bytes(metrics(sgd=0.92))
+    git(project, "commit", "--quiet", "--all", "--message", "Results")
+    git(project, "merge", "--quiet", "side", "--message", "Merge words")
+    assert subjects(read_history(project)) == ["Results", "Base"]
+
+
+def test_a_merge_that_goes_back_to_older_results_is_an_entry(project: Path) -> None:
+    commit(project, "Base", metrics=metrics(sgd=0.9), params=params(sgd=SGD))
+    git(project, "checkout", "--quiet", "-b", "side")
+    commit(project, "Better", metrics=metrics(sgd=0.92))
+    git(project, "checkout", "--quiet", "main")
+    git(project, "merge", "--quiet", "--no-ff", "--strategy=ours", "side", "--message", "Refuse")
+    history = read_history(project)
+    assert subjects(history) == ["Refuse", "Better", "Base"]
+    assert history.entries[0].metrics.optimizers["sgd"].test_accuracy == 0.9
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({"a": SGD}, {"b": SGD}, ["optimizers: a renamed to b"]),
+        ({"a": SGD}, {"a": SGD, "b": SGD}, ["optimizers.b added"]),
+        ({"a": SGD, "b": SGD}, {"a": SGD}, ["optimizers.b removed"]),
+        ({"a": SGD}, {"b": ADAM}, ["optimizers.a removed", "optimizers.b added"]),
+        ({"a": SGD, "b": SGD}, {"c": SGD}, ["optimizers.b removed", "optimizers: a renamed to c"]),
+        (
+            {"a": SGD},
+            {"a": ADAM | {"class_name": "SGD"}},
+            ["optimizers.a.learning_rate 0.1 → 0.001"],
+        ),
+        ({"a": SGD}, {"a": SGD}, []),
+        (
+            {"a": SGD},
+            {"a": SGD | {"nesterov": True, "learning_rate": {"decay_steps": 9}}},
+            ["optimizers.a.nesterov added", 'optimizers.a.learning_rate 0.1 → {"decay_steps": 9}'],
+        ),
+        (["a"], {"a": SGD}, ['optimizers ["a"] → {"a": ' + json.dumps(SGD) + "}"]),
+    ],
+)
+def test_changes_of_optimizers_are_told(before: Any, after: Any, expected: list[str]) -> None:
+    told = changes({"optimizers": before}, {"optimizers": after})
+    assert sorted(told) == sorted(expected)
+
+
+def test_a_number_in_another_spelling_is_no_change(project: Path) -> None:
+    commit(project, "One", metrics=metrics(sgd=0.9), params=b"train: {rate: 0.001, epochs: 5}")
+    commit(project, "Two", metrics=metrics(sgd=0.8), params=b"train:\n  epochs: 5\n  rate: 1e-3\n")
+    assert notes(read_history(project)) == [(), ()]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no JSON",
+        b"\xff\xfe",
+        b"[1]",
+        b'{"sgd": 0.9}',
+        b'{"optimizers": {"sgd": 0.9}}',
+        b'{"optimizers": {"sgd": {"test_accuracy": "high"}}}',
+        b'{"optimizers": {"sgd": {"test_accuracy": NaN}}}',
+        b"[" * 100_000,
+    ],
+)
+def test_unreadable_metrics_are_an_entry_that_says_so(project: Path, content: bytes) -> None:
+    commit(project, "Old", metrics=content, params=params(sgd=SGD))
+    commit(project, "New", metrics=metrics("sgd", sgd=0.9))
+    history = read_history(project)
+    new, old = history.entries
+    assert (new.notes, old.metrics) == ((), Metrics({}))
+    assert [note for note in old.notes if re.match(r"metrics\.json.* cannot be read: ", note)]
+    assert "cannot be read" in describe(history)
+    assert "cannot be read" in body(history)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"a: [",
+        b"\xff\xff",
+        b"- a",
+        b"a: &a [*a]",
+        b"? [1]\n: 2",
+        b"a: 2025-13-45",
+        b"[" * 9999,
+    ],
+)
+def test_unreadable_parameters_are_told_and_not_compared(project: Path, content: bytes) -> None:
+    old = commit(project, "Old", metrics=metrics(sgd=0.9), params=content)
+    commit(project, "New", metrics=metrics(sgd=0.8), params=params(sgd=SGD))
+    ((new_note,), (old_note,)) = notes(read_history(project))
+    assert old_note.startswith("params.yaml cannot be read: ")
+    assert new_note == f"changes since {old} are unknown: {old_note}"
+
+
+def test_removed_files_are_told(project: Path) -> None:
+    commit(project, "Old", metrics=metrics(sgd=0.9), params=params(sgd=SGD))
+    (project / "metrics.json").unlink()
+    (project / "params.yaml").unlink()
+    commit(project, "Clean up")
+    assert notes(read_history(project)) == [("no metrics.json", "no params.yaml"), ()]
+
+
+def test_what_older_metrics_lack_is_left_out(project: Path) -> None:
+    old = b'{"optimizers": {"sgd": {"test_accuracy": 0.9}, "adam": {"test_accuracy": null}}}'
+    commit(project, "Old", metrics=old, params=params(sgd=SGD))
+    history = read_history(project)
+    (entry,) = history.entries
+    assert entry.metrics == Metrics({"sgd": Score(0.9), "adam": Score()}, best="")
+    cells = [line.split() for line in describe(history).splitlines()]
+    assert [entry.commit, "0.9000", "-"] in cells
+    assert [entry.date] in cells
+    for text in (describe(history), body(history)):
+        assert re.findall(r"\b(?:None|nan|undecided)\b", text) == []
+
+
+def test_the_best_is_marked_and_an_undecided_verdict_said(project: Path) -> None:
+    commit(project, "Clear", metrics=metrics("adam", adam=0.9, sgd=0.8), params=params())
+    commit(project, "Close", metrics=metrics(adam=0.81, sgd=0.8))
+    text = describe(read_history(project))
+    close, clear = text.split("Close")
+    assert "*" not in close
+    assert "undecided" in clear
+    assert re.search(r"\*0\.9000 +0\.8000\n\S+ +±0\.0100 +±0\.0100\n  Clear\n", text)
+    html = body(read_history(project))
+    assert re.findall(r'<td class="score best">★ (\S+)', html) == ["0.9000"]
+    assert "<td>undecided</td>" in html
+
+
+def test_a_shallow_clone_says_where_it_begins_and_how_to_get_the_rest(
+    project: Path, tmp_path: Path
+) -> None:
+    commit(project, "One", metrics=metrics(sgd=0.9), params=params(5, sgd=SGD))
+    commit(project, "Two", metrics=metrics(sgd=0.8), params=params(6, sgd=SGD))
+    last = commit(project, "Words")
+    git(tmp_path, "clone", "--quiet", "--depth=1", project.as_uri(), "clone")
+    history = read_history(tmp_path / "clone")
+    assert [(e.commit, e.notes) for e in history.entries] == [(last, ())]
+    for text in (describe(history), body(history)):
+        words = " ".join(text.split())
+        assert f"This clone is shallow: its history begins at {last}" in words
+        assert "`git fetch --unshallow`" in words
+
+
+def test_results_that_are_not_committed_come_first(project: Path) -> None:
+    commit(project, "One", metrics=metrics(sgd=0.9), params=params(5, sgd=SGD))
+    assert len(read_history(project).entries) == 1
+    (project / "metrics.json").write_bytes(metrics(sgd=0.8))
+    (project / "params.yaml").write_bytes(params(9, sgd=SGD))
+    history = read_history(project)
+    now = history.entries[0]
+    assert (now.commit, now.notes) == ("not committed", ("train.epochs 5 → 9",))
+    assert now.metrics.optimizers["sgd"].test_accuracy == 0.8
+    for text in (describe(history), body(history)):
+        assert text.index("not committed") < text.index("0.8000") < text.rindex("0.9000")
+
+
+def test_other_ends_of_lines_and_absent_results_are_no_entry(project: Path) -> None:
+    content = metrics(sgd=0.9)
+    commit(project, "One", metrics=content, params=params(sgd=SGD))
+    (project / "metrics.json").write_bytes(content.replace(b"\n", b"\r\n"))
+    assert subjects(read_history(project)) == ["One"]
+    (project / "metrics.json").unlink()
+    assert subjects(read_history(project)) == ["One"]
+
+
+def test_the_project_may_be_a_folder_of_the_repository(project: Path) -> None:
+    folder = project / "옵티마이저 & co"
+    folder.mkdir()
+    commit(project, "Another's", metrics=metrics(other=0.1), params=params(1))
+    commit(folder, "Ours", metrics=metrics(sgd=0.9), params=params(5, sgd=SGD))
+    commit(folder, "Later", metrics=metrics(sgd=0.8), params=params(6, sgd=SGD))
+    history = read_history(folder)
+    assert subjects(history) == ["Later", "Ours"]
+    assert notes(history) == [("train.epochs 5 → 6",), ()]
+
+
+def test_the_persons_own_settings_of_git_change_nothing(project: Path) -> None:
+    commit(project, "One", metrics=metrics(sgd=0.9), params=params(sgd=SGD))
+    commit(project, "Two", metrics=metrics(sgd=0.8))
+    before = read_history(project)
+    settings = {"log.follow": "true", "log.showSignature": "true", "color.ui": "always",
+                "log.date": "relative", "core.quotePath": "true", "log.decorate": "full",
+                "i18n.logOutputEncoding": "ISO-8859-1", "log.showRoot": "false"}  # fmt: skip
+    for key, value in settings.items():
+        git(project, "config", key, value)
+    assert read_history(project) == before
+
+
+def test_odd_subjects_and_names_are_escaped(project: Path) -> None:
+    subject, name = "\"Best\" & <script>alert('1')</script> 최적화", "<b>'\"\x1b[31m"
+    odd = metrics(name, **{name: 0.9})
+    commit(project, subject, metrics=odd, params=params(**{name: SGD}))
+    commit(project, "Renamed", metrics=metrics(sgd=0.9), params=params(sgd=SGD))
+    history = read_history(project)
+    assert subjects(history)[1] == subject
+    html = body(history)
+    assert re.findall(r"<script|<b>|\x1b", html) == []
+    assert "<script>alert" not in page(history)
+    assert "&lt;script&gt;" in html
+    assert "최적화" in html
+    assert "최적화" in describe(history)
+    assert "\x1b" not in describe(history)
+    assert notes(history)[0] == ("optimizers: <b>'\"\ufffd[31m renamed to sgd",)
+
+
+def test_subjects_in_other_encodings_are_read(project: Path) -> None:
+    commit(project, "One", metrics=metrics(sgd=0.9), params=params(sgd=SGD))
+    (project / "metrics.json").write_bytes(metrics(sgd=0.8))
+    message = project / "message"
+    message.write_bytes("Größe".encode("latin-1"))
+    git(project, "-c", "i18n.commitEncoding=ISO-8859-1", "commit", "--quiet", "-aF", "message")
+    assert subjects(read_history(project)) == ["Größe", "One"]
+    # Bytes that are not what the commit says they are.
+    raw = subprocess.run(
+        ["git", "cat-file", "commit", "HEAD"], cwd=project, check=True, capture_output=True
+    ).stdout.replace(b"encoding ISO-8859-1\n", b"")
+    command = ["git", "hash-object", "-t", "commit", "-w", "--stdin"]
+    done = subprocess.run(command, cwd=project, input=raw, check=True, capture_output=True)
+    git(project, "reset", "--quiet", "--soft", done.stdout.decode().strip())
+    history = read_history(project)
+    assert subjects(history) == ["Gr\ufffd\ufffde", "One"]
+    assert "Gr\ufffd\ufffde" in body(history)
+
+
+def test_no_repository_and_no_results_are_told(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(InputError, match="no Git repository here"):
+        read_history(tmp_path)
+    with pytest.raises(InputError, match=r"no commit has metrics\.json; run `make run`"):
+        read_history(project)
+    commit(project, "Words")
+    with pytest.raises(InputError, match=r"no commit has metrics\.json; run `make run`"):
+        read_history(project)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="Git is not installed"):
+        read_history(project)
+
+
+def test_a_fault_ends_the_program_with_a_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    with pytest.raises(SystemExit, match="1"):
+        run_stage(main)
+    assert capsys.readouterr().err.startswith("history: no commit has metrics.json")
+    assert not (project / "report").exists()
+
+
+def test_the_program_ends_by_saying_where_the_page_is(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commit(project, "One", metrics=metrics("sgd", sgd=0.9), params=params(sgd=SGD))
+    monkeypatch.chdir(project)
+    main()
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last == "Result: report/history.html"
+    html = (project / "report" / "history.html").read_text(encoding="utf-8")
+    assert html == page(read_history())
+    assert 'id="chart-history"' in html
+
+
+def test_the_terminals_80_columns_hold_five_optimizers_of_16_characters() -> None:
+    names = [f"{index:_<16}" for index in range(5)]
+    found = Metrics({name: Score(0.9, 0.85, 0.95) for name in names}, best=names[0])
+    notes = tuple(f"optimizers.{name} added" for name in names)
+    now = Entry("not committed", "", "", found, ())
+    before = Entry("1234567", "2025-03-01", "word " * 30, found, notes)
+    text = describe(History((now, before), is_shallow=True))
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
+def test_the_chart_has_every_optimizer_at_every_commit_the_oldest_first() -> None:
+    entries = (
+        Entry("b", "2025-03-02", "Two", Metrics({"adam": Score(0.9, 0.8, 1.0)}, best="adam"), ()),
+        Entry("a", "2025-03-01", "One", Metrics({}), ("metrics.json cannot be read",)),
+    )
+    rows = plotted(History(entries, is_shallow=False))
+    assert [(row["commit"], row["test_accuracy"], row["best"]) for row in rows] == [
+        ("a", None, False),
+        ("b", 0.9, True),
+    ]
+
+
+def test_1000_commits_take_three_processes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one(index: int) -> bytes:
+        who = f"somebody <somebody@example.org> {1_700_000_000 + index} +0000"
+        new = metrics(sgd=index / 1000)
+        return b"".join(
+            (
+                f"commit refs/heads/main\ncommitter {who}\ndata 1\nx\n".encode(),
+                b"M 100644 inline metrics.json\n",
+                f"data {len(new)}\n".encode() + new + b"\n",
+            )
+        )
+
+    stream = b"".join(map(one, range(1000)))
+    command = ["git", "fast-import", "--quiet"]
+    subprocess.run(command, cwd=project, input=stream, check=True, capture_output=True)
+    run, commands = subprocess.run, []
+    monkeypatch.setattr(
+        module.subprocess,
+        "run",
+        lambda *args, **options: commands.append(args) or run(*args, **options),
+    )
+    history = read_history(project)
+    assert (len(history.entries), len(commands)) == (1000, 3)
+    assert "And 980 older: report/history.html" in describe(history)
+    assert len(plotted(history)) == 1000
