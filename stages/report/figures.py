@@ -14,6 +14,7 @@ from stages.common.artifacts import (
     Comparison,
     ConfusionCell,
     CurvePoint,
+    Estimate,
     Mistakes,
     ScoreRow,
     TuningPoint,
@@ -29,7 +30,11 @@ COLOURS = (
 )  # fmt: skip
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 N_MARKS = 6
+N_TICKS = 10
 N_CLASSES = 12
+# Of tooltips.
+ACCURACY = alt.Tooltip("accuracy:Q", format=".4f")
+LEARNING_RATE = alt.Tooltip("learning_rate:Q", title="learning rate", format=".3~g")
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,8 @@ def ranking(results: Results) -> Figure:
             "accuracy": confirmed.test_accuracy.mean,
             "low": confirmed.test_accuracy.low,
             "high": confirmed.test_accuracy.high,
-            "n_diverged": confirmed.n_diverged,
+            "interval": _interval(confirmed.test_accuracy),
+            "diverged": f"{confirmed.n_diverged} of {confirmed.n_trials}",
         }
         for name, standing in comparison.optimizers.items()
         for rate, confirmed in (("tuned", standing.tuned), ("configured", standing.configured))
@@ -107,7 +113,7 @@ def ranking(results: Results) -> Figure:
         for s in results.scores
         if s.learning_rate == tuned.get(s.optimizer) and s.test_accuracy >= least
     ]
-    rates = ["tuned", "configured"]
+    rates = [rate for rate in ("tuned", "configured") if any(r["rate"] == rate for r in rows)]
     y = {
         "y": alt.Y("optimizer:N", sort=list(comparison.optimizers), title=None),
         "yOffset": alt.YOffset("rate:N", scale=alt.Scale(domain=rates), sort=rates),
@@ -115,17 +121,12 @@ def ranking(results: Results) -> Figure:
     x = alt.X("accuracy:Q", title="test accuracy", scale=alt.Scale(zero=False))
     x = x.axis(tickCount=6)
     colour = _colour(results, legend=None)
-    tooltip: list[Any] = [
-        "optimizer:N",
-        "rate:N",
-        alt.Tooltip("learning_rate:Q", format=".3g"),
-        *(alt.Tooltip(f"{field}:Q", format=".4f") for field in ("accuracy", "low", "high")),
-        "n_diverged:Q",
-    ]
+    about = ("optimizer:N", "rate:N", LEARNING_RATE)
+    ends = ("interval:N", "diverged:N")
     filled = alt.condition("datum.rate == 'tuned'", alt.value(1), alt.value(0))
     shape = alt.Shape(
         "rate:N",
-        scale=alt.Scale(domain=rates, range=["circle", "diamond"]),
+        scale=alt.Scale(domain=rates, range=["circle", "diamond"][: len(rates)]),
         title=None,
     )
     chart = _layers(
@@ -139,13 +140,13 @@ def ranking(results: Results) -> Figure:
             fill=alt.Fill("optimizer:N", scale=_scale(results, "colour"), legend=None),
             fillOpacity=filled,
             shape=shape,
-            tooltip=tooltip,
+            tooltip=[*about, ACCURACY, *ends],
             **y,
         ),
         _chart(beyond)
         .mark_text(align="left", dx=4)
-        .encode(x=alt.value(0), text="text:N", tooltip=["optimizer:N", "rate:N"], **y),
-        height=48 * len(comparison.optimizers),
+        .encode(x=alt.value(0), text="text:N", tooltip=[*about, *ends], **y),
+        height=(16 + 16 * len(rates)) * len(comparison.optimizers),
     )
     confidence = f"{100 * comparison.confidence:g} %"
     return Figure(
@@ -163,12 +164,18 @@ def ranking(results: Results) -> Figure:
                     row["rate"],
                     f"{row['learning_rate']:.3g}",
                     *(number(row[field], ".4f") for field in ("accuracy", "low", "high")),
-                    str(row["n_diverged"]),
+                    row["diverged"],
                 )
                 for row in rows
             ],
         ),
     )
+
+
+def _interval(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return "-"
+    return f"{estimate.low:.4f} to {estimate.high:.4f}"
 
 
 def _least_shown(accuracies: Sequence[float | None]) -> float:
@@ -204,19 +211,26 @@ def curves(results: Results) -> Figure | None:
         scale=alt.Scale(domain=splits, range=[[1, 0], [4, 3]]),
         title=None,
     )
+    least = _least_of_curves([row["accuracy"] for row in rows if row["epoch"] == n_epochs])
     x = alt.X("epoch:Q", scale=alt.Scale(nice=False))
-    x = x.axis(tickCount=10, tickMinStep=1, format="d", grid=False)
-    y = alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(zero=False))
-    base = _chart(rows).transform_filter(SHOWN)
+    x = x.axis(values=_whole_ticks(1, n_epochs), format="d", grid=False)
+    scale = alt.Scale(zero=False, domainMin=least)
+    y = alt.Y("accuracy:Q", title="accuracy", scale=scale)
     colour = _colour(results)
     points = [row for row in rows if row["epoch"] in marked]
-    validation = [row for row in points if row["split"] == "validation"]
+    validation = [row for row in rows if row["split"] == "validation"]
+    seen = [row for row in validation if row["epoch"] in marked and row["accuracy"] >= least]
+    is_cut = any(row["low"] < least for row in rows)
     chart = _layers(
-        base.mark_area(opacity=0.15).encode(
-            x=x, y=alt.Y("low:Q", title="accuracy"), y2="high:Q", color=colour, detail="split:N"
-        ),
-        base.mark_line(strokeWidth=1.5).encode(x=x, y=y, color=colour, strokeDash=dash),
         _chart(validation)
+        .transform_filter(SHOWN)
+        .mark_area(opacity=0.15, clip=True)
+        .encode(x=x, y=alt.Y("low:Q", title="accuracy", scale=scale), y2="high:Q", color=colour),
+        _chart(rows)
+        .transform_filter(SHOWN)
+        .mark_line(strokeWidth=1.5, clip=True)
+        .encode(x=x, y=y, color=colour, strokeDash=dash),
+        _chart(seen)
         .transform_filter(SHOWN)
         .mark_point(filled=True, size=50, opacity=1)
         .encode(
@@ -227,7 +241,9 @@ def curves(results: Results) -> Figure | None:
             tooltip=[
                 "optimizer:N",
                 "epoch:Q",
-                *(alt.Tooltip(f"{field}:Q", format=".4f") for field in ("accuracy", "low", "high")),
+                ACCURACY,
+                alt.Tooltip("low:Q", title="lowest seed", format=".4f"),
+                alt.Tooltip("high:Q", title="highest seed", format=".4f"),
             ],
         ),
         height=340,
@@ -235,9 +251,9 @@ def curves(results: Results) -> Figure | None:
     return Figure(
         name="curves",
         title="Learning curves",
-        caption="Mean accuracy after each epoch at the tuned learning rate; the band reaches from "
-        "the lowest to the highest seed. Solid: validation. Dashed: training, as the mean of the "
-        "epoch's minibatches, each before its update.",
+        caption="Mean accuracy after each epoch at the tuned learning rate. Solid, in a band from "
+        "the lowest to the highest seed: validation. Dashed: training, as the mean of the epoch's "
+        "minibatches, each before its update." + " What lies below the chart is cut off." * is_cut,
         chart=chart.add_params(shown(results.comparison.optimizers)),
         table=Table(
             ("optimizer", "images", *(f"epoch {epoch}" for epoch in sorted(marked))),
@@ -255,6 +271,18 @@ def curves(results: Results) -> Figure | None:
     )
 
 
+def _least_of_curves(final: Sequence[float]) -> float:
+    """Where the axis begins so that the last epoch's accuracies have half of it."""
+    return max(0, min(final) - max(0.05, max(final) - min(final)))
+
+
+def _whole_ticks(first: int, last: int) -> list[int]:
+    """About N_TICKS whole numbers; Vega's own may lie between them."""
+    steps = (factor * 10**power for power in range(9) for factor in (1, 2, 5))
+    step = next(step for step in steps if last - first <= N_TICKS * step)
+    return [n for n in range(first, last + 1) if n % step == 0]
+
+
 def _is(row: Row, optimizer: str, split: str) -> bool:
     return bool(row["optimizer"] == optimizer and row["split"] == split)
 
@@ -267,38 +295,34 @@ def sensitivity(results: Results) -> Figure:
             "learning_rate": point.learning_rate,
             "accuracy": point.validation_accuracy,
             "choice": point.choice,
-            "n_diverged": point.n_diverged,
-            "n_trials": point.n_trials,
+            "diverged": f"{point.n_diverged} of {point.n_trials}",
         }
         for point in results.tuning
     ]
     seen = [row for row in rows if row["accuracy"] is not None]
-    diverged = [row for row in rows if row["n_diverged"]]
+    diverged = [row for row, point in zip(rows, results.tuning, strict=True) if point.n_diverged]
     chosen = [row for row in seen if row["choice"] in {"tuned", "both"}]
     configured = [row for row in seen if row["choice"] in {"configured", "both"}]
     x = alt.X("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log"))
     x = x.axis(format="~g", tickCount=5, grid=False)
     y = alt.Y("accuracy:Q", title="validation accuracy", scale=alt.Scale(zero=False))
-    tooltip: list[Any] = [
-        "optimizer:N",
-        alt.Tooltip("learning_rate:Q", format=".3g"),
-        alt.Tooltip("accuracy:Q", format=".4f"),
-        "choice:N",
-        "n_diverged:Q",
-        "n_trials:Q",
-    ]
     colour = _colour(results)
 
-    def layer(rows: Sequence[Row]) -> alt.Chart:
+    def layer(rows: Sequence[Row], *more: Any) -> alt.Chart:
+        tooltip = ["optimizer:N", LEARNING_RATE, *more, "choice:N", "diverged:N"]
         return _chart(rows).transform_filter(SHOWN).encode(x=x, color=colour, tooltip=tooltip)
 
     chart = _layers(
-        layer(seen).mark_line(strokeWidth=1.5).encode(y=y),
-        layer(seen).mark_point(filled=True, size=35, opacity=1).encode(y=y, shape=_shape(results)),
-        layer(chosen)
+        layer(seen).mark_line(strokeWidth=1.5).encode(y=y, tooltip=alt.value(None)),
+        layer(seen, ACCURACY)
+        .mark_point(filled=True, size=35, opacity=1)
+        .encode(y=y, shape=_shape(results)),
+        layer(chosen, ACCURACY)
         .mark_point(filled=True, size=170, opacity=1)
         .encode(y=y, shape=_shape(results)),
-        layer(configured).mark_point(size=260, strokeWidth=1.5, shape="circle").encode(y=y),
+        layer(configured, ACCURACY)
+        .mark_point(size=260, strokeWidth=1.5, shape="circle")
+        .encode(y=y),
         layer(diverged).mark_text(text="✕", dy=-6, fontSize=13).encode(y=alt.value("height")),
         height=300,
     )
@@ -316,7 +340,7 @@ def sensitivity(results: Results) -> Figure:
                     row["optimizer"],
                     f"{row['learning_rate']:.3g}",
                     number(row["accuracy"], ".4f"),
-                    f"{row['n_diverged']} of {row['n_trials']}",
+                    row["diverged"],
                     row["choice"],
                 )
                 for row in rows
@@ -325,8 +349,10 @@ def sensitivity(results: Results) -> Figure:
     )
 
 
-def budget(results: Results) -> Figure:
+def budget(results: Results) -> Figure | None:
     """Expected best validation accuracy by the number of learning rates tried."""
+    if all(point.validation_accuracy is None for point in results.tuning):
+        return None
     rows: list[Row] = [
         {"optimizer": p.optimizer, "n_rates": p.n_rates, "accuracy": p.expected_best}
         for p in results.budget
@@ -341,7 +367,7 @@ def budget(results: Results) -> Figure:
             x=x,
             y=y,
             color=_colour(results),
-            tooltip=["optimizer:N", "n_rates:O", alt.Tooltip("accuracy:Q", format=".4f")],
+            tooltip=["optimizer:N", alt.Tooltip("n_rates:O", title="rates tried"), ACCURACY],
         )
     )
     chart = _layers(
@@ -392,7 +418,9 @@ def speed(results: Results) -> Figure | None:
         for name, each in criteria.items()
     ]
     y = alt.Y("optimizer:N", sort=list(criteria), title=None)
-    x = alt.X("epochs:Q", title="epochs to the target", axis=alt.Axis(tickMinStep=1, format="d"))
+    longest = max((row["epochs"] for row in seeds), default=1)
+    x = alt.X("epochs:Q", title="epochs to the target", scale=alt.Scale(domain=[0, longest]))
+    x = x.axis(values=_whole_ticks(0, longest), format="d")
     colour = _colour(results, legend=None)
     chart = _layers(
         _chart(seeds)
@@ -405,10 +433,19 @@ def speed(results: Results) -> Figure | None:
             tooltip=["optimizer:N", "epochs:Q", "seeds:Q"],
         ),
         _chart(medians)
-        .mark_tick(thickness=3, size=22)
-        .encode(x=x, y=y, color=colour, tooltip=["optimizer:N", "epochs:Q", "reached:N"]),
+        .mark_tick(thickness=3, size=22, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            color=colour,
+            tooltip=[
+                "optimizer:N",
+                alt.Tooltip("epochs:Q", title="median of epochs"),
+                "reached:N",
+            ],
+        ),
         _chart(texts)
-        .mark_text(align="left", dx=6)
+        .mark_text(align="left", dx=12)
         .encode(x=alt.value("width"), y=y, text="text:N"),
         height=34 * len(criteria),
     )
@@ -449,7 +486,10 @@ def confusion(results: Results) -> Figure | None:
         }
         for cell in cells
     ]
-    x = alt.X("predicted:N", sort=list(names), axis=alt.Axis(orient="top", labelAngle=-45))
+    # Leaning to where the labels of the other axis make room.
+    angle = 45 if max(map(len, names)) > 2 else 0
+    x = alt.X("predicted:N", sort=list(names))
+    x = x.axis(orient="top", labelAngle=angle, labelOverlap=False)
     y = alt.Y("actual:N", sort=list(names))
     shade = alt.Opacity(
         "share:Q", scale=alt.Scale(type="sqrt", domain=[0, 1], range=[0, 0.6]), legend=None

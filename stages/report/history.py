@@ -260,15 +260,14 @@ def chart(history: History) -> alt.LayerChart:
     names = optimizers(history.entries)
     named = assign_looks(names)
     rows = [_row(entry, name) for entry in reversed(history.entries) for name in names]
-    about = [f"{name}:N" for name in ("commit", "date", "subject", "optimizer")]
-    measured = [f"test_accuracy{end}:Q" for end in ("", "_low", "_high")]
+    about = [f"{name}:N" for name in ("commit", "date", "subject", "optimizer", "interval")]
     base = alt.Chart(alt.InlineData(values=rows)).transform_filter(SHOWN)
     base = base.encode(
         x=alt.X("commit:N", sort=None, title="oldest to newest").axis(labelOverlap=True),
         xOffset="optimizer:N",
         y=alt.Y("test_accuracy:Q", title="test accuracy").scale(zero=False),
         color=alt.Color("optimizer:N", scale=look_scale(named, "colour"), title=None),
-        tooltip=[*about, *(alt.Tooltip(name, format=".4f") for name in measured)],
+        tooltip=[*about, alt.Tooltip("test_accuracy:Q", title="accuracy", format=".4f")],
     )
     low = alt.Y("test_accuracy_low:Q", title="test accuracy").scale(zero=False)
     has_interval = "isValid(datum.test_accuracy_low) && isValid(datum.test_accuracy_high)"
@@ -287,7 +286,9 @@ def _row(entry: Entry, optimizer: str) -> dict[str, Any]:
     about = {"commit": entry.commit, "date": entry.date, "subject": entry.subject}
     best = entry.metrics.best == optimizer
     score = entry.metrics.optimizers.get(optimizer, Score())
-    return {**about, "optimizer": optimizer, "best": best, **asdict(score)}
+    low, high = score.test_accuracy_low, score.test_accuracy_high
+    interval = "-" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+    return {**about, "optimizer": optimizer, "best": best, "interval": interval, **asdict(score)}
 
 
 def page(history: History) -> str:

@@ -16,9 +16,12 @@ const drawn = Object.entries(specs).map(([name, spec]) =>
 
 Promise.all(drawn).then((charts) => {
   const choosable = charts.map(({ view }) => view).filter((view) => "shown" in view.getState().signals);
+  // Errors only: of a chart that is left without a curve, Vega would warn that it has no extent.
+  choosable.forEach((view) => view.logLevel(1));
   const choose = () => {
     const shown = boxes.filter((box) => box.checked).map((box) => box.value);
-    return Promise.all(choosable.map((view) => view.signal("shown", shown).runAsync()));
+    // The labels of axes change, and with them the room that they need.
+    return Promise.all(choosable.map((view) => view.signal("shown", shown).resize().runAsync()));
   };
   boxes.forEach((box) => box.addEventListener("change", choose));
   // A reloaded page keeps its ticks.

@@ -27,10 +27,12 @@ CONFIG = {
         "labelFontSize": 12,
         "labelLimit": 120,
         "labelOverlap": True,
+        "labelSeparation": 4,
         "titleFontSize": 12,
         "titleFontWeight": 400,
     },
     "legend": {"disable": True},
+    "mark": {"aria": False},
     "view": {"stroke": None},
 }
 # Vega's symbols, in a square from -1 to 1.
@@ -150,7 +152,8 @@ def _matrix(comparison: Comparison) -> list[tuple[str, list[Cell | None]]]:
 def _cell(pair: Pair, sign: int) -> Cell:
     label = "worse" if pair.label == "better" and sign < 0 else pair.label
     if pair.mean_difference is None or pair.low is None or pair.high is None:
-        return Cell(label, "-", f"{pair.n_seeds} seeds completed with both")
+        plural = "s" * (pair.n_seeds != 1)
+        return Cell(label, "-", f"{pair.n_seeds} seed{plural} completed with both")
     low, high = sorted((sign * pair.low, sign * pair.high))
     return Cell(
         label=label,
@@ -193,10 +196,11 @@ def _protocol(results: Results) -> str:
         len(tuning.learning_rate_factors), len(tuning.seeds), len(confirmation.seeds),
     )  # fmt: skip
     return (
-        f"Each optimizer was given the same: its learning rate times {n_rates} factors, with "
-        f"{n_tuning} seed{'s' * (n_tuning > 1)} each. The rate with the best mean validation "
-        f"accuracy, and the configured one, were then trained with {n_fresh} fresh "
-        f"seed{'s' * (n_fresh > 1)}, which tuning never saw. A seed fixes the initial weights and "
-        "the order of the images, the same for every optimizer, so that differences are paired. "
-        "The test images were read once, for the networks of the fresh seeds."
+        "Each optimizer was given the same: its learning rate times "
+        f"{n_rates} factor{'s' * (n_rates > 1)}, with {n_tuning} seed{'s' * (n_tuning > 1)} each. "
+        "The rate with the best mean validation accuracy, and the configured one, were then "
+        f"trained with {n_fresh} fresh seed{'s' * (n_fresh > 1)}, which tuning never saw. A seed "
+        "fixes the initial weights and the order of the images, the same for every optimizer, so "
+        "that differences are paired. The test images were read once, for the networks of the "
+        "fresh seeds."
     )

@@ -1,0 +1,107 @@
+"""A browser without a network, and the pages that it opens."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+
+from stages.common.artifacts import write_text
+from stages.report.figures import draw
+from stages.report.page import build_page
+from tests.conftest import PROJECT
+from tests.results import CASES
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+COMMITTED = PROJECT / "report" / "index.html"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """An open page, what it told the console as a warning or an error, and what it asked for."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def count(self, selector: str) -> int:
+        return self.page.locator(selector).count()
+
+
+Open = Callable[..., Visit]
+
+
+def launch(playwright: Playwright) -> Browser:
+    """The browser of this machine.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        raise FileNotFoundError(f"no browser: none of {', '.join(NAMES)} is installed")
+    as_root = ["--no-sandbox"] if os.getuid() == 0 else []
+    return playwright.chromium.launch(executable_path=path, args=["--disable-gpu", *as_root])
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        try:
+            started = launch(playwright)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        with started:
+            yield started
+
+
+@contextmanager
+def opened(browser: Browser, path: Path, **options: Any) -> Iterator[Visit]:
+    """The page of a file, drawn, without a network."""
+    options = {"viewport": {"width": 1400, "height": 900}, "offline": True, **options}
+    with browser.new_context(**options) as context:
+        visit = Visit(context.new_page())
+        visit.page.on("request", lambda request: visit.requests.append(request.url))
+        visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+        visit.page.on(
+            "console",
+            lambda message: (
+                visit.complaints.append(message.text)
+                if message.type in {"error", "warning"}
+                else None
+            ),
+        )
+        visit.page.goto(path.as_uri())
+        visit.page.wait_for_selector("html.drawn", timeout=20_000)
+        yield visit
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Open]:
+    """Opens the page of a file for this test alone."""
+    with ExitStack() as stack:
+        yield lambda path, **options: stack.enter_context(opened(browser, path, **options))
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The page of one of `CASES`, in a file, once for all of pytest-xdist's workers."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def render(case: str) -> Path:
+        path = shared / f"{case}.html"
+        with FileLock(shared / f"{case}.lock"):
+            if not path.exists():
+                results = CASES[case]()
+                write_text(path, build_page(results, draw(results)))
+        return path
+
+    return render

@@ -1,0 +1,233 @@
+"""The charts as Vega-Lite, and the tables beside them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from stages.evaluate.outcomes import Outcome
+from stages.report.figures import (
+    COLOURS,
+    SHAPES,
+    Figure,
+    Results,
+    _whole_ticks,
+    assign_looks,
+    draw,
+    spec,
+)
+from tests.examples import group, outcome
+from tests.results import CASES, ODD_NAMES, lost, results, rising, tuned_higher
+
+ALL = ["ranking", "curves", "sensitivity", "budget", "speed", "confusion", "classes"]
+USUAL = {"sgd": tuned_higher(0.92, 0.88), "adam": outcome(rising(0.9))}
+POSITIONS = ("x", "y", "x2", "y2", "xOffset", "yOffset")
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> Results:
+    found: Results = CASES[request.param]()
+    return found
+
+
+def drawn(outcomes: Mapping[str, Outcome]) -> dict[str, Figure]:
+    return draw(results(outcomes))
+
+
+def rows(figure: Figure) -> dict[str, list[str]]:
+    """The table's cells by the first of their row."""
+    return {first: list(others) for first, *others in figure.table.rows}
+
+
+def layers(figure: Figure) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Every layer with the rows of data that it draws."""
+    content = spec(figure.chart, {}, 640)
+    for layer in content["layer"]:
+        data = layer.get("data", content.get("data", {}))
+        yield layer, data.get("values", content.get("datasets", {}).get(data.get("name"), []))
+
+
+def encoded(layer: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The fields by channel; there are several in a tooltip."""
+    channels = {
+        name: channel if isinstance(channel, list) else [channel]
+        for name, channel in layer["encoding"].items()
+    }
+    return {
+        name: [each["field"] for each in channel if each and "field" in each]
+        for name, channel in channels.items()
+    }
+
+
+def column(figure: Figure, channel: str) -> list[Any]:
+    """What is drawn of a channel's fields, over all layers."""
+    return [
+        row[field]
+        for layer, data in layers(figure)
+        for field in encoded(layer).get(channel, [])
+        for row in data
+    ]
+
+
+@pytest.mark.parametrize(
+    ("case", "names"),
+    [
+        ("usual", ALL),
+        ("one", ALL[:-1]),
+        ("ten", ALL),
+        ("one_diverged", ALL),
+        ("all_diverged", ["ranking", "sensitivity"]),
+        ("one_seed", ALL),
+    ],
+    indirect=["case"],
+)
+def test_what_can_be_drawn_is_drawn(case: Results, names: list[str]) -> None:
+    assert list(draw(case)) == names
+
+
+def test_every_mark_has_all_that_it_draws_and_tells(case: Results) -> None:
+    for figure in draw(case).values():
+        for layer, data in layers(figure):
+            assert data != []
+            for channel, fields in encoded(layer).items():
+                for field in fields:
+                    unknown = [row for row in data if row.get(field) is None]
+                    assert unknown == [], (figure.name, channel, field)
+
+
+def test_every_figure_has_valid_json_for_its_chart_and_a_full_table(case: Results) -> None:
+    for figure in draw(case).values():
+        json.dumps(spec(figure.chart, {}, "container"), allow_nan=False)
+        assert {len(row) for row in figure.table.rows} <= {len(figure.table.headers)}
+        cells = [cell for row in figure.table.rows for cell in row]
+        assert {type(cell) for cell in cells} <= {str}
+        assert {"None", "nan", "inf"} & set(cells) == set()
+
+
+def test_an_optimizer_has_the_same_colour_and_shape_in_every_chart(case: Results) -> None:
+    looks = assign_looks(case.params.optimizers)
+    scales = []
+    for figure in draw(case).values():
+        for layer, _ in layers(figure):
+            for channel, of in (("color", "colour"), ("fill", "colour"), ("shape", "shape")):
+                each = layer["encoding"].get(channel, {})
+                if each.get("field") == "optimizer":
+                    expected = [getattr(look, of) for look in looks.values()]
+                    scales.append(each["scale"] == {"domain": list(looks), "range": expected})
+    assert scales != []
+    assert all(scales)
+
+
+def test_many_optimizers_have_different_looks_that_no_order_changes() -> None:
+    names = [f"optimizer_{i:02}" for i in range(len(COLOURS) * len(SHAPES))]
+    looks = assign_looks(names)
+    assert len(set(looks.values())) == len(names)
+    assert assign_looks(reversed(names)) == looks
+
+
+def test_the_ranking_is_a_row_for_each_rate_the_best_first() -> None:
+    table = drawn(USUAL)["ranking"].table
+    assert table.rows == [
+        ("sgd", "tuned", "1", "0.9200", "0.9125", "0.9275", "0 of 10"),
+        ("sgd", "configured", "0.1", "0.8800", "0.8725", "0.8875", "0 of 10"),
+        ("adam", "tuned", "0.1", "0.9000", "0.8925", "0.9075", "0 of 10"),
+    ]
+
+
+def test_one_that_is_far_behind_is_told_beyond_the_ranking_and_does_not_stretch_it() -> None:
+    near = {"a": outcome(rising(0.9)), "b": outcome(rising(0.88)), "c": outcome(rising(0.87))}
+    ranking = drawn({**near, "far": outcome(rising(0.3)), "lost": lost()})["ranking"]
+    assert column(ranking, "text") == ["◄ 0.3000", "every trial diverged"]
+    assert min(column(ranking, "x")) > 0.8
+    assert min(column(ranking, "x2")) > 0.8
+    assert rows(ranking)["far"][2] == "0.3000"
+    assert rows(ranking)["lost"][2:] == ["-", "-", "-", "10 of 10"]
+
+
+def test_the_ranking_has_no_room_for_configured_rates_where_there_are_none() -> None:
+    def offsets(outcomes: Mapping[str, Outcome]) -> set[str]:
+        return set(column(drawn(outcomes)["ranking"], "yOffset"))
+
+    assert offsets(USUAL) == {"tuned", "configured"}
+    assert offsets({"adam": USUAL["adam"]}) == {"tuned"}
+
+
+def test_the_curves_are_the_mean_after_each_epoch() -> None:
+    curves = drawn({"adam": outcome(rising(0.8))})["curves"]
+    assert curves.table.headers == ("optimizer", "images", *(f"epoch {n}" for n in range(1, 6)))
+    means = [f"{share * 0.8:.4f}" for share in (0.5, 0.7, 0.9, 0.95, 1.0)]
+    assert curves.table.rows == [
+        ("adam", "validation", *means),
+        ("adam", "training", *means),
+    ]
+
+
+def test_the_last_epochs_accuracies_have_the_upper_half_of_the_curves() -> None:
+    def least(outcomes: Mapping[str, Outcome]) -> float:
+        curves = drawn(outcomes)["curves"]
+        (least,) = {layer["encoding"]["y"]["scale"]["domainMin"] for layer, _ in layers(curves)}
+        return float(least)
+
+    assert least({"a": outcome(rising(0.9)), "b": outcome(rising(0.7))}) == pytest.approx(0.5)
+    assert least({"a": outcome(rising(0.9))}) == pytest.approx(0.85)
+    assert least({"a": outcome(rising(0.9)), "b": outcome(rising(0.2))}) == 0
+    caption = drawn({"a": outcome(rising(0.9))})["curves"].caption
+    assert caption.endswith("What lies below the chart is cut off.")
+
+
+def test_the_learning_rates_are_those_of_the_grid_with_the_choice() -> None:
+    table = drawn({"sgd": tuned_higher(0.92, 0.88), "lost": lost()})["sensitivity"].table
+    assert [row for row in table.rows if row[0] == "sgd"] == [
+        ("sgd", "0.01", "0.5000", "0 of 1", "neither"),
+        ("sgd", "0.1", "0.8800", "0 of 1", "configured"),
+        ("sgd", "1", "0.9200", "0 of 1", "tuned"),
+    ]
+    assert ("lost", "0.1", "-", "1 of 1", "both") in table.rows
+
+
+def test_the_budget_is_the_mean_rate_first_and_the_best_last() -> None:
+    budget = rows(drawn(USUAL)["budget"])
+    assert budget["sgd"][0] == f"{(0.5 + 0.88 + 0.92) / 3:.4f}"
+    assert budget["sgd"][-1] == "0.9200"
+
+
+def test_the_speed_is_the_median_epoch_and_how_many_reached_the_target() -> None:
+    # The target is a point below the leader, 0.89; an epoch has five steps.
+    leader = group([0.9] * 3, [[0.5, 0.9, 0.9], [0.5, 0.9, 0.9], [0.5, 0.6, 0.9]])
+    other = group([0.9, 0.7, 0.7], [[0.5, 0.5, 0.9], [0.7] * 3, [0.7] * 3])
+    speed = drawn({"a": outcome(leader), "b": outcome(other), "lost": lost(3)})["speed"]
+    assert rows(speed) == {
+        "a": ["2", "10", "3 of 3"],
+        "b": ["-", "-", "1 of 3"],
+        "lost": ["-", "-", "0 of 3"],
+    }
+    assert column(speed, "text") == ["3 of 3", "1 of 3", "never"]
+
+
+def test_the_classes_are_shares_of_the_test_images() -> None:
+    found = results(USUAL)
+    figures = draw(found)
+    shares = {(c.optimizer, c.actual, c.predicted): c.share for c in found.confusion}
+    assert rows(figures["classes"]) == {
+        name: [f"{shares[optimizer, name, name]:.1%}" for optimizer in ("sgd", "adam")]
+        for name in found.comparison.dataset.class_names
+    }
+    for actual, predicted, share in figures["confusion"].table.rows:
+        assert share == f"{shares['sgd', actual, predicted]:.1%}"
+
+
+@pytest.mark.parametrize("case", ["odd_names"], indirect=True)
+def test_names_reach_the_tables_as_they_are(case: Results) -> None:
+    figures = draw(case)
+    assert set(rows(figures["ranking"])) == set(ODD_NAMES)
+    assert set(rows(figures["classes"])) == set(ODD_NAMES)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("last", [1, 2, 3, 5, 13, 50, 999, 100_000])
+def test_ticks_of_whole_numbers_are_few_and_reach_far(first: int, last: int) -> None:
+    ticks = _whole_ticks(first, last)
+    assert 1 <= len(ticks) <= 11
+    assert first <= ticks[0]
+    assert last * 0.75 <= ticks[-1] <= last

@@ -1,0 +1,127 @@
+"""The report's files without a browser: the same bytes everywhere, and nothing from elsewhere."""
+
+import base64
+import hashlib
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from stages.report.figures import Results, assign_looks, draw
+from stages.report.page import build_page
+from stages.report.pictures import write_pictures
+from tests.conftest import PROJECT
+from tests.results import CASES
+
+COMMITTED = (PROJECT / "report" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def usual() -> Results:
+    return CASES["usual"]()
+
+
+def body(results: Results) -> str:
+    """What the page says, without its charts."""
+    before, _, _ = build_page(results, {}).partition("</main>")
+    return before.partition("<main>")[2]
+
+
+def test_another_process_writes_the_committed_bytes(tmp_path: Path) -> None:
+    for name in ("evaluation", "plots"):
+        shutil.copytree(PROJECT / name, tmp_path / name)
+    shutil.copy(PROJECT / "params.yaml", tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "123"}
+    command = [sys.executable, "-m", "stages.report"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    written, committed = (
+        {path.name: path.read_bytes() for path in (folder / "report").iterdir()}
+        for folder in (tmp_path, PROJECT)
+    )
+    committed.pop("history.html", None)  # is ignored by Git
+    assert written == committed
+
+
+def test_the_policy_allows_the_pages_own_script_and_nothing_else() -> None:
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', COMMITTED)
+    *_, script = re.findall(r"<script>(.*?)</script>", COMMITTED, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert rules["img-src"] == "data:"
+
+
+def test_the_page_needs_no_other_file() -> None:
+    head, _, script = COMMITTED.partition('<script type="application/json"')
+    assert re.findall(r'\s(?:src|href)="(?!data:|#)[^"]*"|@import|url\(', head) == []
+    assert "<script src" not in script
+
+
+def test_the_page_is_small_enough_to_send() -> None:
+    assert len(COMMITTED.encode()) < 3_000_000
+
+
+def test_odd_names_are_escaped() -> None:
+    results = CASES["odd_names"]()
+    html = build_page(results, draw(results))
+    words, _, _ = html.partition("<script>")
+    assert re.findall(r"<i>|<b title|<img src=x", words) == []
+    assert "&lt;img src=x onerror=alert(1)&gt;" in words
+    assert "굵게" in words
+    # The program and the data of the charts, and neither ends early.
+    assert html.count("</script>") == 2
+
+
+def test_the_page_says_what_was_compared(usual: Results) -> None:
+    words = " ".join(body(usual).split())
+    assert usual.comparison.verdict in words
+    assert "shapes, 75 images to train on · mlp, 100 parameters · 39 trials of 2 epochs" in words
+    assert "times 1 factor, with 1 seed each." in words
+    assert "trained with 10 fresh seeds, which tuning never saw" in words
+
+
+def cells(html: str) -> list[tuple[str, str]]:
+    """The matrix: labels and differences, row by row."""
+    return re.findall(r'<td class="\w+" title="[^"]+">(\w+)<small>([^<]+)</small>', html)
+
+
+def test_the_matrix_says_of_each_pair_the_same_from_both_sides(usual: Results) -> None:
+    (pair,) = usual.comparison.pairs
+    assert (pair.first, pair.label) == ("sgd", "better")
+    assert cells(body(usual)) == [("better", "+0.0200"), ("worse", "-0.0200")]
+    assert cells(body(CASES["one"]())) == []
+    assert cells(body(CASES["all_diverged"]())) == [("undecided", "-")] * 2
+
+
+def test_pictures_are_the_same_each_time_and_of_what_there_is(
+    usual: Results, tmp_path: Path
+) -> None:
+    figures = draw(usual)
+    names = ["ranking", "curves", "sensitivity"]
+    for time in ("once", "again"):
+        assert [each.name for each in write_pictures(tmp_path / time, figures)] == names
+    for name in names:
+        path = tmp_path / "once" / f"{name}.png"
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+        with Image.open(path) as image:
+            assert image.width > 1000
+    lost = draw(CASES["all_diverged"]())
+    assert [each.name for each in write_pictures(tmp_path, lost)] == ["ranking", "sensitivity"]
+
+
+def test_pictures_keep_the_colours_of_ten_optimizers(tmp_path: Path) -> None:
+    results = CASES["ten"]()
+    write_pictures(tmp_path, draw(results))
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            palette = [pixel for _, pixel in image.convert("RGB").getcolors(1000) or []]
+        for look in assign_looks(results.params.optimizers).values():
+            colour = bytes.fromhex(look.colour[1:])
+            assert min(math.dist(colour, pixel) for pixel in palette) < 10, (path.name, look)
