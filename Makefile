@@ -7,10 +7,11 @@ TELL_DVC_OF_GIT = if git rev-parse --git-dir >/dev/null 2>&1; \
 	then ! grep -qs no_scm .dvc/config.local || dvc config --local --unset core.no_scm; \
 	else dvc config --local core.no_scm true; fi
 
-.PHONY: run fashion-mnist history test check bench schema screenshots clean
+.PHONY: run fashion-mnist history scheduler worker test check bench schema screenshots clean
 
 run: $(INSTALLED)  ## compare the optimizers of params.yaml
 	@$(TELL_DVC_OF_GIT)
+	@[ -z "$$DASK_SCHEDULER_ADDRESS" ] || { dvc repro preprocess && python -m stages.train.ahead; }
 	dvc repro evaluate
 	@dvc repro --single-item --force report  # its table ends the run, new or not
 
@@ -22,6 +23,13 @@ fashion-mnist: $(INSTALLED)  ## the textbook's experiment
 
 history: $(INSTALLED)  ## the results of every commit
 	@python -m stages.report.history
+
+scheduler: $(INSTALLED)  ## of a Dask cluster; then, where you run: export DASK_SCHEDULER_ADDRESS=tcp://HOST:8786
+	DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=2 DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION=1.0 \
+		python -m distributed.cli.dask_scheduler $(OPTIONS)
+
+worker: $(INSTALLED)  ## of that cluster: make worker SCHEDULER=tcp://HOST:8786
+	python -m distributed.cli.dask_worker $(SCHEDULER) --nworkers 1 --nthreads $(shell nproc) $(OPTIONS)
 
 test: $(INSTALLED)  ## everything, without internet
 	python -m pytest

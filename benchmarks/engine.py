@@ -66,6 +66,7 @@ def engine_s(network: str, name: str) -> float:
     from stages.train.loop import Slot, resolve_jit_compile, to_tensors  # isort: skip
     import keras
 
+    from stages.train.environment import describe_environment
     from stages.train.models import build_model
     from stages.train.optimizers import build_optimizer
     from stages.train.trial import Trial, run_trial
@@ -78,7 +79,7 @@ def engine_s(network: str, name: str) -> float:
     def new_slot() -> Slot:
         model, factor = build_model(settings, dataset), keras.Variable(1.0, trainable=False)
         optimizer = build_optimizer(name, load_params().optimizers[name], factor)
-        jit_compile = resolve_jit_compile(model, "auto")
+        jit_compile = resolve_jit_compile(model, "auto", describe_environment().devices)
         return Slot(
             model, optimizer, factor, *splits, batch_size=BATCH_SIZE, jit_compile=jit_compile
         )

@@ -26,6 +26,8 @@ from stages.common.params import Optimizer, Params, load_params
 from stages.evaluate.outcomes import Group, Outcome
 from stages.evaluate.scoring import TrialScore
 from stages.train.sweep import Sweep, sweep
+from stages.train.work import Data
+from stages.train.workers import open_threads
 from tests.conftest import PROJECT
 
 CLASS_NAMES = ("circle", "square", "triangle", "star")
@@ -47,6 +49,7 @@ def class_counts(examples: Examples) -> tuple[int, ...]:
 
 # Batches of 16 leave 11 images for the last minibatch.
 TRAIN, VALIDATION, TEST = draw_examples(75, 1), draw_examples(40, 2), draw_examples(60, 3)
+DATA = Data(TRAIN, VALIDATION)
 DATASET = Dataset(
     name="shapes",
     class_names=CLASS_NAMES,
@@ -92,15 +95,10 @@ def small_sweep(
     """Trains one optimizer; without a store, as if nothing had ever been trained."""
     params = small_params({"it": entry}, **sections)
     with TemporaryDirectory() as nowhere:
-        return sweep(
-            "it",
-            params,
-            DATASET,
-            TRAIN,
-            VALIDATION,
-            store_folder=store or Path(nowhere),
-            n_workers=n_workers,
-        )
+        store_folder = store or Path(nowhere)
+        with open_threads(n_workers) as workers:
+            found = sweep(["it"], params, DATASET, DATA, store_folder=store_folder, workers=workers)
+    return found["it"]
 
 
 def write_sweep(folder: Path, result: Sweep) -> None:

@@ -25,7 +25,9 @@ def import_tensorflow() -> None:
     operations run side by side.
     """
     has_gpu = Path("/dev/nvidiactl").exists()
-    xla_flags = (*_XLA_FLAGS, *(() if has_gpu else _XLA_FLAGS_WITHOUT_GPU))
+    # A process that this one starts inherits them.
+    given = os.environ.get("XLA_FLAGS", "").split()
+    xla_flags = dict.fromkeys((*given, *_XLA_FLAGS, *(() if has_gpu else _XLA_FLAGS_WITHOUT_GPU)))
     os.environ |= {
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -34,7 +36,7 @@ def import_tensorflow() -> None:
         "TF_NUM_INTEROP_THREADS": str(os.cpu_count()),
         "TF_ENABLE_ONEDNN_OPTS": "1",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
-        "XLA_FLAGS": " ".join((os.environ.get("XLA_FLAGS", ""), *xla_flags)).strip(),
+        "XLA_FLAGS": " ".join(xla_flags),
     }
     _import_quietly("tensorflow")
 

@@ -18,8 +18,10 @@ from stages.common.console import run_stage
 from stages.common.params import load_params
 from stages.train.models import save_model
 from stages.train.optimizers import check_optimizers
-from stages.train.store import FOLDER
-from stages.train.sweep import count_workers, sweep
+from stages.train.store import locate_store
+from stages.train.sweep import sweep
+from stages.train.work import Data
+from stages.train.workers import open_workers
 
 
 def main() -> None:
@@ -28,15 +30,12 @@ def main() -> None:
     parser.add_argument("name", choices=list(params.optimizers), help="a key of `optimizers`")
     name = parser.parse_args().name
     check_optimizers(params.optimizers)
-    result = sweep(
-        name,
-        params,
-        read_dataset(),
-        read_examples(TRAIN),
-        read_examples(VALIDATION),
-        store_folder=FOLDER,
-        n_workers=count_workers(),
-    )
+    data = Data(read_examples(TRAIN), read_examples(VALIDATION))
+    with open_workers() as workers:
+        results = sweep(
+            [name], params, read_dataset(), data, store_folder=locate_store(), workers=workers
+        )
+    result = results[name]
     folder = RUNS / name
     write_trials(folder, result.trials)
     write_epochs(folder, result.epochs)

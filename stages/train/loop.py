@@ -5,7 +5,7 @@ does here: the same model, the same optimizer, the same arithmetic, without the 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -110,16 +110,18 @@ class Slot:
         return _as_scores(self._score(), self._n_validation)
 
 
-def resolve_jit_compile(model: keras.Model, setting: Literal["auto"] | bool) -> bool:
+def resolve_jit_compile(
+    model: keras.Model, setting: Literal["auto"] | bool, devices: Collection[str]
+) -> bool:
     """Whether XLA compiles the epoch.
 
     On a CPU, XLA makes convolutions within a loop about 20 times slower, and dropout several times.
-    The rule looks at the model and the device and never at a clock, so it cannot vary from run to
-    run.
+    The rule looks at the model and the kinds of device and never at a clock, so it cannot vary
+    from run to run.
     """
     if setting != "auto":
         return setting
-    return not is_slow_in_xla(model) or bool(tf.config.list_physical_devices("GPU"))
+    return not is_slow_in_xla(model) or "GPU" in devices
 
 
 Sums = tuple[tf.Tensor, tf.Tensor]

@@ -7,7 +7,7 @@ on where it was, and an added seed or rate trains only what is new.
 
 import hashlib
 import json
-import tokenize
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -17,16 +17,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from stages.common import determinism
 from stages.common.artifacts import EpochRow, Examples, TrialRow, replacing
-from stages.train import loop, models, optimizers, trial
 from stages.train.trial import Trial, TrialResult
 
-FOLDER = Path(".cache/trials")
+VARIABLE, FOLDER = "TRIAL_STORE", ".cache/trials"
 LIMIT_BYTES = 2 * 2**30
-
-# Whose source decides the numbers.
-_MODULES = (determinism, loop, models, optimizers, trial)
 
 
 class TrialStore:
@@ -40,6 +35,11 @@ class TrialStore:
     def __init__(self, folder: Path, setting: Mapping[str, Any]) -> None:
         self._folder = folder
         self._setting = setting
+
+    @property
+    def key(self) -> str:
+        """Identifies the setting."""
+        return _digest(self._setting)
 
     def get(self, wanted: Trial) -> TrialResult | None:
         """The trial's result, or None if it is not there or damaged."""
@@ -69,9 +69,17 @@ class TrialStore:
             np.savez(temporary, allow_pickle=False, rows=json.dumps(rows), **weights)
 
     def _path(self, of: Trial) -> Path:
-        content = json.dumps({"trial": asdict(of), **self._setting}, sort_keys=True)
-        key = hashlib.sha256(content.encode()).hexdigest()
+        key = _digest({"trial": asdict(of), **self._setting})
         return self._folder / key[:2] / f"{key}.npz"
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def locate_store() -> Path:
+    """The folder that TRIAL_STORE names, which several machines may share, or one of our own."""
+    return Path(os.environ.get(VARIABLE) or FOLDER)
 
 
 def prune(folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -96,19 +104,3 @@ def digest_examples(*splits: Examples) -> str:
             digest.update(str(array.shape).encode())
             digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def digest_source() -> str:
-    """SHA-256 of the code that decides the numbers; comments and spacing do not count."""
-    digest = hashlib.sha256()
-    for module in _MODULES:
-        with Path(str(module.__file__)).open("rb") as source:
-            for token in tokenize.tokenize(source.readline):
-                if token.type not in (tokenize.COMMENT, tokenize.NL):
-                    digest.update(f"{token.type} {token.string}\n".encode())
-    return digest.hexdigest()
-
-
-def describe_processor() -> list[str]:
-    """The instructions beyond NumPy's baseline that this processor has, such as `AVX512_SKX`."""
-    return list(np.show_config(mode="dicts")["SIMD Extensions"]["found"])

@@ -1,35 +1,30 @@
-"""All trials of one optimizer: which, where, and what becomes of them."""
+"""All trials of the optimizers: which, where, and what becomes of them."""
 
-import os
-import threading
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from queue import SimpleQueue
 from statistics import mean
+from typing import Any
 
-import joblib
 import keras
 import numpy as np
-import tensorflow as tf
 
-from stages.common.artifacts import Dataset, EpochRow, Examples, Run, TrialRow, Weights
+from stages.common.artifacts import Dataset, EpochRow, Run, TrialRow, Weights
 from stages.common.console import InputError, Progress
 from stages.common.params import Params, Tuning
-from stages.train.loop import Slot, resolve_jit_compile, to_tensors
+from stages.train.environment import VERSIONS, Environment
+from stages.train.loop import resolve_jit_compile
 from stages.train.models import architecture, build_model
 from stages.train.optimizers import build_learning_rate, build_optimizer, peak_learning_rate
-from stages.train.store import (
-    TrialStore,
-    describe_processor,
-    digest_examples,
-    digest_source,
-    prune,
-)
-from stages.train.trial import Trial, TrialResult, run_trial
+from stages.train.store import TrialStore, digest_examples, prune
+from stages.train.trial import Trial, TrialResult
+from stages.train.work import CONFIGURED, Data, Work
+from stages.train.workers import LostTrialError, Workers
 
-CONFIGURED = 1.0
-VERSIONS = {"keras": keras.__version__, "numpy": np.__version__, "tensorflow": tf.__version__}
+MAX_LOSSES = 3
 # Keras makes the name up, and trials.csv has the rate.
 _NOT_IN_CONFIG = ("name", "learning_rate")
 
@@ -87,92 +82,100 @@ def choose_factor(rows: Iterable[TrialRow]) -> float:
     return max(by_factor, key=merit)
 
 
-def count_workers() -> int:
-    """How many trials run side by side: TRAIN_WORKERS, or as many as there are cores.
-
-    Raises:
-        InputError: If TRAIN_WORKERS is no positive whole number.
-    """
-    text = os.environ.get("TRAIN_WORKERS", str(joblib.cpu_count()))
-    if not text.isdecimal() or int(text) == 0:
-        raise InputError(f"TRAIN_WORKERS: should be a positive whole number (is {text!r})")
-    return int(text)
-
-
 def sweep(
-    name: str,
+    names: Sequence[str],
     params: Params,
     dataset: Dataset,
-    train: Examples,
-    validation: Examples,
+    data: Data,
     *,
     store_folder: Path,
-    n_workers: int,
-) -> Sweep:
-    """Tunes the optimizer `params.optimizers[name]` and confirms what tuning chose.
+    workers: Workers,
+) -> dict[str, Sweep]:
+    """Tunes the optimizers of these names in `params.optimizers` and confirms what tuning chose.
 
-    How many workers there are, and which trials come from the store, changes no result.
+    All their trials are in flight at once. Where they run, and which come from the store, changes
+    no result.
 
     Raises:
-        InputError: If the parameters name a model or an optimizer that cannot be built.
+        InputError: If the parameters name a model or an optimizer that cannot be built, or the
+            workers cannot go on.
     """
-    model = build_model(params.model, dataset)
-    optimizer = build_optimizer(name, params.optimizers[name])
-    optimizer.build(model.trainable_variables)
-    jit_compile = resolve_jit_compile(model, params.train.jit_compile)
-    trainer = _Trainer(name, params, dataset, (train, validation), jit_compile, store_folder)
-    seeds = params.confirmation.seeds
-    tuning, configured = plan_tuning(params.tuning), plan_confirmation(CONFIGURED, seeds)
-    n_trials = len(tuning) + 2 * len(seeds)
-    with (
-        Progress(f"train {name}", n_trials, "trials") as progress,
-        joblib.Parallel(n_workers, "threading", return_as="generator_unordered") as pool,
-    ):
-        # The configured rate is confirmed whatever tuning says, so its trials fill the workers.
-        results = trainer.run([*tuning, *configured], pool, progress)
-        factor = choose_factor(results[trial].row for trial in tuning)
-        tuned = plan_confirmation(factor, seeds)
-        results |= trainer.run([trial for trial in tuned if trial not in results], pool, progress)
-        progress.skip(n_trials - len(results))
+    digest = digest_examples(data.train, data.validation)
+    sweeps = {
+        name: _Trials(name, params, dataset, digest, store_folder, workers.environment)
+        for name in names
+    }
+    label = names[0] if len(names) == 1 else f"{len(names)} optimizers"
+    total = sum(each.n_planned for each in sweeps.values())
+    with Progress(f"train {label}", total, "trials") as progress:
+        _run(list(sweeps.values()), data, workers, progress)
     prune(store_folder)
-    return Sweep(
-        run=Run(
-            class_name=params.optimizers[name].class_name,
-            optimizer={k: v for k, v in optimizer.get_config().items() if k not in _NOT_IN_CONFIG},
-            tuned_learning_rate_factor=factor,
-            jit_compile=jit_compile,
-            n_parameters=model.count_params(),
-            n_state=sum(int(np.prod(v.shape)) for v in optimizer.variables if len(v.shape)),
-            versions=VERSIONS,
-        ),
-        trials=tuple(result.row for result in results.values()),
-        epochs=tuple(row for result in results.values() for row in result.curve),
-        weights=_stack_weights(results.values()),
-        architecture=architecture(model),
-        model=_with_best_weights(model, [results[trial] for trial in tuned]),
-    )
+    return {name: each.finish() for name, each in sweeps.items()}
 
 
-class _Trainer:
-    """Runs one optimizer's trials, in a slot for each worker thread, or finds them in the store."""
+def _run(sweeps: Sequence["_Trials"], data: Data, workers: Workers, progress: Progress) -> None:
+    done: SimpleQueue[Any] = SimpleQueue()
+    running: dict[Any, tuple[_Trials, Trial]] = {}
+    n_losses: Counter[tuple[str, Trial]] = Counter()
+
+    def submit(trials: "_Trials", trial: Trial) -> None:
+        future = workers.submit(trials.work, data, trial)
+        running[future] = trials, trial
+        future.add_done_callback(done.put)
+
+    def proceed(trials: "_Trials") -> None:
+        n_planned, n_found = trials.n_planned, trials.n_found
+        missing = trials.proceed()
+        progress.skip(n_planned - trials.n_planned)
+        progress.advance(trials.n_found - n_found, _note(sweeps))
+        for trial in missing:
+            submit(trials, trial)
+
+    for each in sweeps:
+        proceed(each)
+    while running:
+        future = done.get()
+        trials, trial = running.pop(future)
+        what = f"{trials.work.name}, {trial.phase}, seed {trial.seed}"
+        try:
+            result = workers.collect(future, what)
+        except LostTrialError:
+            n_losses[trials.work.name, trial] += 1
+            if n_losses[trials.work.name, trial] == MAX_LOSSES:
+                raise InputError(f"{what}: lost {MAX_LOSSES} times on the way") from None
+            submit(trials, trial)
+        else:
+            trials.add(trial, result)
+            progress.advance(1, _note(sweeps))
+            proceed(trials)
+
+
+def _note(sweeps: Iterable["_Trials"]) -> str:
+    best = max(each.best for each in sweeps)
+    n_found = sum(each.n_found for each in sweeps)
+    return f"best {best:.4f}" + f", {n_found} kept" * bool(n_found)
+
+
+class _Trials:
+    """One optimizer's trials, as far as they are known."""
 
     def __init__(
         self,
         name: str,
         params: Params,
         dataset: Dataset,
-        splits: tuple[Examples, Examples],
-        jit_compile: bool,
+        data_digest: str,
         store_folder: Path,
+        environment: Environment,
     ) -> None:
-        self._name, self._params, self._dataset = name, params, dataset
-        self._jit_compile = jit_compile
-        self._splits = tuple(map(to_tensors, splits))
-        self._slots = threading.local()
-        self._n_found = 0
         settings = params.optimizers[name]
+        self._model = build_model(params.model, dataset)
+        self._optimizer = build_optimizer(name, settings)
+        self._optimizer.build(self._model.trainable_variables)
+        jit_compile = resolve_jit_compile(
+            self._model, params.train.jit_compile, environment.devices
+        )
         n_steps = ceil(dataset.n_train / params.train.batch_size) * params.train.epochs
-        self._configured_rate = peak_learning_rate(build_learning_rate(name, settings), n_steps)
         self._store = TrialStore(
             store_folder,
             {
@@ -181,58 +184,91 @@ class _Trainer:
                 "epochs": params.train.epochs,
                 "batch_size": params.train.batch_size,
                 "jit_compile": jit_compile,
-                # XLA's results are the same on all.
-                "processor": [] if jit_compile else describe_processor(),
-                "xla_flags": os.environ["XLA_FLAGS"],
-                "devices": [device.device_type for device in tf.config.list_physical_devices()],
                 "pixel_maximum": dataset.pixel_maximum,
                 "n_classes": len(dataset.class_names),
-                "data": digest_examples(*splits),
-                "source": digest_source(),
-                "versions": VERSIONS,
+                "data": data_digest,
+                **environment.deciding(jit_compile=jit_compile),
             },
         )
-
-    def run(
-        self, trials: Sequence[Trial], pool: joblib.Parallel, progress: Progress
-    ) -> dict[Trial, TrialResult]:
-        """The trials' results, in the order of the trials."""
-        results = {trial: self._store.get(trial) for trial in trials}
-        missing = [trial for trial, result in results.items() if result is None]
-        self._n_found += len(trials) - len(missing)
-        progress.advance(len(trials) - len(missing), self._note(results.values()))
-        for trial, result in pool(joblib.delayed(self._train)(trial) for trial in missing):
-            results[trial] = result
-            progress.advance(1, self._note(results.values()))
-        return {trial: result for trial, result in results.items() if result is not None}
-
-    def _note(self, results: Iterable[TrialResult | None]) -> str:
-        rows = [result.row for result in results if result is not None]
-        best = max((row.validation_accuracy or 0.0 for row in rows), default=0.0)
-        return f"best {best:.4f}" + f", {self._n_found} kept" * bool(self._n_found)
-
-    def _train(self, trial: Trial) -> tuple[Trial, TrialResult]:
-        if not hasattr(self._slots, "slot"):
-            self._slots.slot = self._make_slot()
-        result = run_trial(
-            self._slots.slot,
-            trial,
-            epochs=self._params.train.epochs,
-            configured_rate=self._configured_rate,
+        self.work = Work(
+            name=name,
+            params=params,
+            dataset=dataset,
+            jit_compile=jit_compile,
+            configured_rate=peak_learning_rate(build_learning_rate(name, settings), n_steps),
+            key=self._store.key,
         )
+        self.n_found = 0
+        self.best = 0.0
+        self._tuning = plan_tuning(params.tuning)
+        self._seeds = params.confirmation.seeds
+        self._factor: float | None = None
+        # In the order of the plan; None for what is not known yet.
+        self._results: dict[Trial, TrialResult | None] = {}
+
+    @property
+    def n_planned(self) -> int:
+        if self._factor is None:
+            return len(self._tuning) + 2 * len(self._seeds)
+        return len(self._results)
+
+    def proceed(self) -> list[Trial]:
+        """The trials that can be run by now, without those that the store has."""
+        missing = []
+        if not self._results:
+            # The configured rate is confirmed whatever tuning says, so it need not wait.
+            configured = plan_confirmation(CONFIGURED, self._seeds)
+            missing += self._look_up([*self._tuning, *configured])
+        tuning = [result for trial in self._tuning if (result := self._results[trial])]
+        if self._factor is None and len(tuning) == len(self._tuning):
+            self._factor = choose_factor(result.row for result in tuning)
+            missing += self._look_up(plan_confirmation(self._factor, self._seeds))
+        return missing
+
+    def add(self, trial: Trial, result: TrialResult) -> None:
         self._store.put(trial, result)
-        return trial, result
+        self._keep(trial, result)
 
-    def _make_slot(self) -> Slot:
-        factor = keras.Variable(CONFIGURED, trainable=False)
-        return Slot(
-            build_model(self._params.model, self._dataset),
-            build_optimizer(self._name, self._params.optimizers[self._name], factor),
-            factor,
-            *self._splits,
-            batch_size=self._params.train.batch_size,
-            jit_compile=self._jit_compile,
+    def finish(self) -> Sweep:
+        """Once every trial is known."""
+        results = {trial: result for trial, result in self._results.items() if result is not None}
+        factor = self._factor or CONFIGURED
+        config = self._optimizer.get_config()
+        n_state = sum(int(np.prod(v.shape)) for v in self._optimizer.variables if len(v.shape))
+        tuned = [results[trial] for trial in plan_confirmation(factor, self._seeds)]
+        return Sweep(
+            run=Run(
+                class_name=self.work.params.optimizers[self.work.name].class_name,
+                optimizer={k: v for k, v in config.items() if k not in _NOT_IN_CONFIG},
+                tuned_learning_rate_factor=factor,
+                jit_compile=self.work.jit_compile,
+                n_parameters=self._model.count_params(),
+                n_state=n_state,
+                versions=VERSIONS,
+            ),
+            trials=tuple(result.row for result in results.values()),
+            epochs=tuple(row for result in results.values() for row in result.curve),
+            weights=_stack_weights(results.values()),
+            architecture=architecture(self._model),
+            model=_with_best_weights(self._model, tuned),
         )
+
+    def _look_up(self, trials: Iterable[Trial]) -> list[Trial]:
+        missing = []
+        for trial in trials:
+            if trial not in self._results:
+                result = self._store.get(trial)
+                self._results[trial] = None
+                if result is None:
+                    missing.append(trial)
+                else:
+                    self.n_found += 1
+                    self._keep(trial, result)
+        return missing
+
+    def _keep(self, trial: Trial, result: TrialResult) -> None:
+        self._results[trial] = result
+        self.best = max(self.best, result.row.validation_accuracy or 0.0)
 
 
 def _with_best_weights(model: keras.Model, results: Iterable[TrialResult]) -> keras.Model | None:

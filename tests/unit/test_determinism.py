@@ -8,7 +8,7 @@ import sysconfig
 
 import pytest
 
-from stages.train.store import describe_processor
+from stages.train.environment import describe_environment
 from tests.conftest import PROJECT
 
 # Prints a hash of the weights after an epoch of a network with 784 inputs.
@@ -32,7 +32,7 @@ settings = Model(name=network, hidden_units=(100,), activation="relu", dropout=0
 model = build_model(settings, replace(DATASET, height=28, width=28))
 factor = keras.Variable(1.0, trainable=False)
 optimizer = build_optimizer(name, COMMITTED.optimizers[name], factor)
-jit_compile = resolve_jit_compile(model, "auto")
+jit_compile = resolve_jit_compile(model, "auto", [])
 slot = Slot(model, optimizer, factor, data, data, batch_size=32, jit_compile=jit_compile)
 slot.reset(1, 1.0)
 scores = slot.train_epoch(generator.permutation(80).astype(np.int32)), slot.validate()
@@ -59,7 +59,7 @@ def train(*arguments: str, before: tuple[str, ...] = (), **environment: str) -> 
 def test_onednn_uses_avx512_only_where_xla_is_not_used(network: str, may_be_wide: bool) -> None:
     lines = train(network, "sgd", ONEDNN_VERBOSE="1")
     told = {"AVX-512" in line for line in lines if "info,cpu,isa" in line}
-    assert told == {may_be_wide and "AVX512_SKX" in describe_processor()}
+    assert told == {may_be_wide and "AVX512_SKX" in describe_environment().processor}
 
 
 @pytest.mark.skipif(

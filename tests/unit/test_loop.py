@@ -1,11 +1,10 @@
 """The compiled loop against keras.Model.fit on the same minibatches."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from stages.common.artifacts import Examples
 from stages.common.params import Optimizer
@@ -123,30 +122,24 @@ def test_xla_changes_the_rounding_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "setting", "gpus", "expected"),
+    ("model", "setting", "devices", "expected"),
     [
-        ("mlp", "auto", [], True),
-        ("cnn", "auto", [], False),
-        ("cnn", "auto", ["GPU:0"], True),
-        ("mlp", False, ["GPU:0"], False),
-        ("cnn", True, [], True),
+        ("mlp", "auto", ["CPU"], True),
+        ("cnn", "auto", ["CPU"], False),
+        ("cnn", "auto", ["CPU", "GPU"], True),
+        ("mlp", False, ["CPU", "GPU"], False),
+        ("cnn", True, ["CPU"], True),
     ],
 )
 def test_model_and_device_decide_on_xla_unless_told(
-    monkeypatch: pytest.MonkeyPatch,
-    model: str,
-    setting: Literal["auto"] | bool,
-    gpus: list[Any],
-    expected: bool,
+    model: str, setting: Literal["auto"] | bool, devices: list[str], expected: bool
 ) -> None:
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: gpus)
-    assert resolve_jit_compile(new_model(model), setting) is expected
+    assert resolve_jit_compile(new_model(model), setting, devices) is expected
 
 
-def test_dropout_is_not_for_xla_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
+def test_dropout_is_not_for_xla_on_a_cpu() -> None:
     settings = small_params(COMMITTED.optimizers, model={"dropout": 0.5}).model
-    assert resolve_jit_compile(build_model(settings, DATASET), "auto") is False
+    assert resolve_jit_compile(build_model(settings, DATASET), "auto", ["CPU"]) is False
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])

@@ -8,6 +8,8 @@ from stages.common.artifacts import Dataset, Examples
 from stages.evaluate.scoring import score_trials
 from stages.preprocess.decode import read_idx
 from stages.train.sweep import sweep
+from stages.train.work import Data
+from stages.train.workers import open_threads
 from tests.examples import COMMITTED, class_counts, small_params
 
 N_TRAIN = 1600  # of 2,000
@@ -43,13 +45,12 @@ def test_the_best_committed_optimizer_learns_fashion_mnist(
         train={"epochs": 5, "batch_size": 32},
         confirmation={"seeds": [42]},
     )
-    results = [
-        sweep(name, params, dataset, train, validation, store_folder=tmp_path, n_workers=1)
-        for name in params.optimizers
-    ]
+    names, data = list(params.optimizers), Data(train, validation)
+    with open_threads(1) as workers:
+        results = sweep(names, params, dataset, data, store_folder=tmp_path, workers=workers)
     accuracies = [
         score.accuracy
-        for result in results
+        for result in results.values()
         for score in score_trials(result.architecture, result.weights, test)
     ]
     assert len(accuracies) == len(params.optimizers)

@@ -14,16 +14,16 @@ import yaml
 from stages.common import artifacts
 from stages.common.artifacts import TrialRow
 from stages.common.console import InputError
-from stages.train import sweep as sweep_module
+from stages.train import work as work_module
 from stages.train.loop import Slot
 from stages.train.models import save_model
 from stages.train.sweep import (
     choose_factor,
-    count_workers,
     plan_confirmation,
     plan_tuning,
 )
 from stages.train.trial import Trial, TrialResult
+from stages.train.workers import count_workers
 from tests.conftest import PROJECT
 from tests.examples import (
     COMMITTED,
@@ -130,13 +130,13 @@ def test_only_what_the_store_does_not_hold_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[int] = []
-    real = sweep_module.run_trial
+    real = work_module.run_trial
 
     def counted(slot: Slot, trial: Trial, **settings: Any) -> TrialResult:
         trained.append(trial.seed)
         return real(slot, trial, **settings)
 
-    monkeypatch.setattr(sweep_module, "run_trial", counted)
+    monkeypatch.setattr(work_module, "run_trial", counted)
     entry = optimizer(class_name="SGD")
     ten = list(range(1, 11))
     fresh = small_sweep(entry, tmp_path, confirmation={"seeds": ten})

@@ -1,0 +1,48 @@
+"""`python -m stages.train.ahead`: the trials of all pending optimizers at once, into the store.
+
+DVC runs one stage after the other, and each leaves workers idle at its end. `make run` comes here
+first; the stages then find their trials in the store, and DVC's own files stay what they are.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterable
+
+from stages.common.artifacts import TRAIN, VALIDATION, read_dataset, read_examples
+from stages.common.console import InputError, notice, run_stage
+from stages.common.params import load_params
+from stages.train.optimizers import check_optimizers
+from stages.train.store import locate_store
+from stages.train.sweep import sweep
+from stages.train.work import Data
+from stages.train.workers import open_workers
+
+
+def main() -> None:
+    params = load_params()
+    names = find_pending(params.optimizers)
+    if len(names) < 2:
+        return  # one stage alone does as well
+    check_optimizers(params.optimizers)
+    data = Data(read_examples(TRAIN), read_examples(VALIDATION))
+    with open_workers() as workers:
+        sweep(names, params, read_dataset(), data, store_folder=locate_store(), workers=workers)
+    notice(f"trials of {', '.join(names)}: in {locate_store()}, where their stages find them")
+
+
+def find_pending(names: Iterable[str]) -> list[str]:
+    """Those whose train stage DVC would run.
+
+    Raises:
+        InputError: If DVC cannot tell.
+    """
+    stages = {f"train@{name}": name for name in names}
+    command = ("dvc", "status", "--json", *stages)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    try:
+        return [stages[stage] for stage in json.loads(done.stdout)]
+    except (ValueError, KeyError):
+        raise InputError(f"{' '.join(command)}: {done.stderr.strip()}") from None
+
+
+run_stage(main)

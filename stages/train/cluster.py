@@ -1,0 +1,166 @@
+"""Trials on a Dask cluster, each run as a thread here would run it."""
+
+import time
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from typing import Any
+
+from distributed import Client, KilledWorker
+from distributed.client import ClosedClientError
+
+from stages.common.console import InputError, notice
+from stages.train.environment import Environment, describe_environment
+from stages.train.trial import Trial, TrialResult
+from stages.train.work import Data, Work, train_trial
+from stages.train.workers import SCHEDULER, LostTrialError
+
+_kinds: list[bool] = []
+# How long a scheduler may take to answer, or be gone.
+PATIENCE_S = 60
+
+
+@contextmanager
+def open_cluster(address: str) -> Iterator["Cluster"]:
+    """Connects to a scheduler and compares what its workers run with what runs here.
+
+    Raises:
+        InputError: If there is no scheduler, or a worker would compute other numbers.
+    """
+    try:
+        client = Client(address, timeout=PATIENCE_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{SCHEDULER}: no Dask scheduler answers at {address} ({error})") from None
+    with client:
+        _await_worker(client)
+        yield Cluster(client, _agree(client))
+
+
+class Cluster:
+    """Workers elsewhere; `environment` is theirs."""
+
+    def __init__(self, client: Client, environment: Environment) -> None:
+        self.environment = environment
+        self._client = client
+        self._shared: Any = None
+
+    def submit(self, work: Work, data: Data, trial: Trial) -> Any:
+        try:
+            return self._client.submit(
+                train_on_cluster, work, self.environment, self._share(data), trial, pure=False
+            )
+        except (ClosedClientError, OSError, RuntimeError) as error:
+            raise InputError(
+                f"{SCHEDULER}: the scheduler is gone ({error}); finished trials are kept, and "
+                "`dvc repro` goes on from there"
+            ) from None
+
+    def collect(self, future: Any, what: str) -> TrialResult:
+        try:
+            result: TrialResult | str = future.result()
+        # The connection or the last copy of the data was lost, or the result on its way.
+        except (CancelledError, OSError):
+            raise LostTrialError from None
+        except KilledWorker as error:
+            raise InputError(
+                f"{what}: {error.allowed_failures + 1} workers died while they had it, the last "
+                f"at {error.last_worker.address}; its log may say why (memory?)"
+            ) from None
+        if isinstance(result, str):
+            raise InputError(f"{what}: {result}")
+        return result
+
+    def _share(self, data: Data) -> Any:
+        """The data on every worker: sent once, and again if the last that had them died."""
+        if self._shared is None or self._shared.status != "finished":
+            deadline_s = time.monotonic() + PATIENCE_S
+            while self._client.status == "connecting" and time.monotonic() < deadline_s:
+                time.sleep(0.1)
+            _await_worker(self._client)
+            self._shared = self._client.scatter(data, broadcast=True, hash=False)
+        return self._shared
+
+
+def train_on_cluster(
+    work: Work, environment: Environment, data: Data, trial: Trial
+) -> TrialResult | str:
+    """Runs on a worker, which may have joined after the others were asked.
+
+    Returns:
+        The result, or what went wrong in words: Dask's client would wait for ever for an exception
+        that cannot be sent.
+    """
+    try:
+        here = describe_environment()
+        wanted = environment.deciding(jit_compile=work.jit_compile)
+        _compare(wanted, here.deciding(jit_compile=work.jit_compile), "a worker")
+        _settle_instructions(jit_compile=work.jit_compile)
+        return train_trial(work, data, trial)
+    except InputError as error:
+        return str(error)
+    except Exception:  # noqa: BLE001, whatever it is has to be told
+        return traceback.format_exc()
+
+
+def _settle_instructions(*, jit_compile: bool) -> None:
+    """Keeps a process to one kind of network, since oneDNN's instructions are settled once."""
+    _kinds.append(jit_compile)
+    if _kinds[0] != jit_compile:
+        raise InputError(
+            "a worker has trained another kind of network before (XLA on or off), and would give "
+            "this one other bits; restart the workers"
+        )
+
+
+def _await_worker(client: Client) -> None:
+    if not client.nthreads():
+        address = client.scheduler.address
+        notice(f"waiting for a worker: make worker SCHEDULER={address}")
+        client.wait_for_workers(1)
+
+
+def _agree(client: Client) -> Environment:
+    """The workers' environment: all alike, with the code and the versions of this process."""
+    here = describe_environment()
+    found: dict[str, Environment | Exception] = client.run(describe_environment, on_error="return")
+    first: Environment | None = None
+    for address, there in sorted(found.items()):
+        if not isinstance(there, Environment):
+            raise InputError(
+                f"worker {address} cannot load this project ({there}); start it in a clone of the "
+                "repository: make worker"
+            )
+        first = first or there
+        wanted = {**first.deciding(jit_compile=True), "versions": here.versions}
+        _compare(
+            {**wanted, "source": here.source},
+            there.deciding(jit_compile=True),
+            f"worker {address}",
+        )
+    if first is None:
+        raise InputError(f"{SCHEDULER}: every worker has left; start one: make worker")
+    return first
+
+
+def _compare(wanted: dict[str, Any], found: dict[str, Any], who: str) -> None:
+    for key, value in wanted.items():
+        if found[key] != value:
+            raise InputError(
+                f"{who} would compute other numbers, since its {_NAMES[key]} differ: "
+                f"{found[key]}, should be {value}; {_ADVICE.get(key, _SAME_CLONE)}"
+            )
+
+
+_NAMES = {
+    "versions": "packages",
+    "source": "files of stages/train",
+    "xla_flags": "XLA flags",
+    "devices": "devices",
+    "processor": "processor's instructions",
+}
+_SAME_CLONE = "check out the same commit there, install requirements.txt, and restart the worker"
+_ADVICE = {
+    "devices": "use workers of one kind",
+    "processor": "use workers of one kind, or train.jit_compile: true",
+}

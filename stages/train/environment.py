@@ -1,0 +1,69 @@
+"""What decides a trial's bits beside its settings: code, versions, kind of machine."""
+
+import hashlib
+import os
+import tokenize
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+VERSIONS = {"keras": keras.__version__, "numpy": np.__version__, "tensorflow": tf.__version__}
+# Whose source decides the numbers.
+_FOLDER = Path(__file__).parent
+_FILES = (
+    _FOLDER.parent / "common" / "determinism.py",
+    *(_FOLDER / f"{name}.py" for name in ("loop", "models", "optimizers", "trial", "work")),
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a trial runs.
+
+    `processor` names the instructions beyond NumPy's baseline, such as `AVX512_SKX`.
+    """
+
+    versions: Mapping[str, str]
+    source: str
+    xla_flags: str
+    devices: tuple[str, ...]
+    processor: tuple[str, ...]
+
+    def deciding(self, *, jit_compile: bool) -> dict[str, Any]:
+        """What the bits depend on; what XLA compiles is the same on every processor."""
+        return {
+            "versions": dict(self.versions),
+            "source": self.source,
+            "xla_flags": self.xla_flags,
+            "devices": list(self.devices),
+            "processor": [] if jit_compile else list(self.processor),
+        }
+
+
+@cache
+def describe_environment() -> Environment:
+    """This process's environment."""
+    return Environment(
+        versions=VERSIONS,
+        source=digest_source(_FILES),
+        xla_flags=os.environ["XLA_FLAGS"],
+        devices=tuple(device.device_type for device in tf.config.list_physical_devices()),
+        processor=tuple(np.show_config(mode="dicts")["SIMD Extensions"]["found"]),
+    )
+
+
+def digest_source(files: tuple[Path, ...]) -> str:
+    """SHA-256 of code; comments and spacing do not count."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as source:
+            for token in tokenize.tokenize(source.readline):
+                if token.type not in (tokenize.COMMENT, tokenize.NL):
+                    digest.update(f"{token.type} {token.string}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,269 @@
+"""Trials on a Dask cluster: the same bytes, whatever happens to workers and connections."""
+
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from stages.common.console import InputError
+from stages.train import cluster as cluster_module
+from stages.train.cluster import open_cluster
+from stages.train.sweep import Sweep, sweep
+from stages.train.trial import Trial
+from stages.train.work import Data, Work
+from stages.train.workers import Workers, open_threads, open_workers
+from tests.cluster.conftest import Cluster
+from tests.conftest import PROJECT
+from tests.examples import DATA, DATASET, bits, optimizer, small_params
+from tests.pipeline.conftest import Workspace
+
+OPTIMIZERS = {
+    "adam": optimizer(class_name="Adam", learning_rate=0.01),
+    "sgd": optimizer(class_name="SGD", learning_rate=0.01),
+}
+PARAMS = small_params(
+    OPTIMIZERS,
+    train={"epochs": 20},
+    tuning={"learning_rate_factors": [0.3, 1.0, 3.0], "seeds": [91, 92]},
+    confirmation={"seeds": [1, 2, 3, 4]},
+)
+N_TRIALS = 2 * (6 + 4 + 4)
+KILLER_SEED = 3
+# A worker that counts its trials.
+COUNTING = """
+from stages.train import cluster, work
+def counted(*arguments):
+    cluster.n_trials += 1
+    return work.train_trial(*arguments)
+cluster.n_trials, cluster.train_trial = 0, counted
+"""
+# A worker whose process ends when it is given a certain trial.
+KILLER = f"""
+import os
+from stages.train import cluster, work
+def deadly(setting, data, trial):
+    if (setting.name, trial.learning_rate_factor, trial.seed) == ("adam", 1.0, {KILLER_SEED}):
+        os._exit(1)
+    return work.train_trial(setting, data, trial)
+cluster.train_trial = deadly
+"""
+OLD_KERAS = """
+from stages.train import environment
+environment.VERSIONS["keras"] = "3.0.0"
+"""
+
+
+class Watched:
+    """Workers, and what happens when so many trials have come back."""
+
+    def __init__(self, workers: Workers, events: dict[int, Any]) -> None:
+        self.environment = workers.environment
+        self._workers, self._events = workers, events
+        self._n_done = 0
+
+    def submit(self, work: Work, data: Data, trial: Trial) -> Any:
+        return self._workers.submit(work, data, trial)
+
+    def collect(self, future: Any, what: str) -> Any:
+        result = self._workers.collect(future, what)
+        self._n_done += 1
+        self._events.get(self._n_done, lambda: None)()
+        return result
+
+
+def run(workers: Workers, store: Path) -> dict[str, Sweep]:
+    return sweep(list(OPTIMIZERS), PARAMS, DATASET, DATA, store_folder=store, workers=workers)
+
+
+def count_trials(cluster: Cluster) -> list[int]:
+    """Of workers that count."""
+    counted = cluster.client.run(eval, "__import__('stages.train.cluster').train.cluster.n_trials")
+    return list(counted.values())
+
+
+def contents(sweeps: dict[str, Sweep]) -> list[Any]:
+    return [
+        (name, each.run, each.trials, each.epochs, bits(each.weights.arrays))
+        for name, each in sweeps.items()
+    ]
+
+
+@pytest.fixture
+def pair(cluster: Cluster) -> Cluster:
+    """Two workers that count."""
+    for name in ("one", "two"):
+        cluster.start_worker(name, preload=COUNTING)
+    cluster.wait_for({"one", "two"})
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What threads of this process give."""
+    with open_threads(1) as workers:
+        return contents(run(workers, tmp_path_factory.mktemp("local")))
+
+
+def test_a_cluster_gives_the_same_bytes_and_gets_the_data_once(
+    pair: Cluster, local: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scattered, scatter = [], Client.scatter
+
+    def counted(client: Client, data: Any, **options: Any) -> Any:
+        scattered.append(data)
+        return scatter(client, data, **options)
+
+    monkeypatch.setattr(Client, "scatter", counted)
+    with open_cluster(pair.address) as workers:
+        assert contents(run(workers, tmp_path)) == local
+    assert scattered == [DATA]
+    n_trained = count_trials(pair)
+    assert sum(n_trained) == N_TRIALS
+    assert min(n_trained) >= N_TRIALS / 4
+
+
+def test_what_the_store_has_is_not_sent(pair: Cluster, local: list[Any], tmp_path: Path) -> None:
+    with open_threads(1) as workers:
+        run(workers, tmp_path)
+    with open_cluster(pair.address) as workers:
+        assert contents(run(workers, tmp_path)) == local
+    assert count_trials(pair) == [0, 0]
+
+
+def test_a_network_of_another_kind_asks_for_fresh_workers(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.add_worker("one")
+    compiled = small_params(OPTIMIZERS, train={"jit_compile": True})
+    with open_cluster(cluster.address) as workers:
+        run(workers, tmp_path)
+        with pytest.raises(InputError, match="restart"):
+            sweep(["sgd"], compiled, DATASET, DATA, store_folder=tmp_path, workers=workers)
+
+
+def test_workers_may_die_and_join_late(cluster: Cluster, local: list[Any], tmp_path: Path) -> None:
+    first, _ = cluster.add_worker("first"), cluster.add_worker("second")
+    events = {4: first.kill, 8: lambda: cluster.start_worker("late")}
+    with open_cluster(cluster.address) as workers:
+        assert contents(run(Watched(workers, events), tmp_path)) == local
+
+
+def test_the_death_of_the_last_worker_loses_nothing(
+    cluster: Cluster, local: list[Any], tmp_path: Path
+) -> None:
+    only = cluster.add_worker("only")
+
+    def replace() -> None:
+        only.kill()
+        cluster.start_worker("next")
+
+    with open_cluster(cluster.address) as workers:
+        assert contents(run(Watched(workers, {5: replace}), tmp_path)) == local
+
+
+def test_a_connection_may_be_cut_and_restored(
+    cluster: Cluster, local: list[Any], tmp_path: Path
+) -> None:
+    cluster.add_worker("one")
+    with proxy(cluster.address) as (address, cut), open_cluster(address) as workers:
+        assert contents(run(Watched(workers, {5: cut}), tmp_path)) == local
+
+
+def test_a_trial_that_kills_its_workers_is_named_and_the_others_are_kept(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        cluster.start_worker(name, preload=KILLER)
+    cluster.wait_for(set("abcd"))
+    named = f"adam, confirmation, seed {KILLER_SEED}: 3 workers died while they had it"
+    with open_cluster(cluster.address) as workers, pytest.raises(InputError, match=named):
+        run(workers, tmp_path)
+    assert list(tmp_path.glob("*/*.npz")) != []
+
+
+def test_a_worker_with_other_packages_or_code_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.add_worker("good")
+    with open_cluster(cluster.address) as workers:
+        old = cluster.add_worker("old", preload=OLD_KERAS)
+        with pytest.raises(InputError, match=r"packages differ: .*3\.0\.0.*requirements\.txt"):
+            run(workers, tmp_path)  # it joined late, and finds out when it gets a trial
+    with pytest.raises(InputError, match=r"packages differ: .*3\.0\.0.*requirements\.txt"):
+        cluster_module.open_cluster(cluster.address).__enter__()
+    old.kill()
+    project = tmp_path / "project"
+    shutil.copytree(PROJECT / "stages", project / "stages")
+    loop = project / "stages" / "train" / "loop.py"
+    loop.write_text(loop.read_text().replace("VALIDATION_CHUNK = 1000", "VALIDATION_CHUNK = 999"))
+    cluster.add_worker("edited", project)
+    with pytest.raises(InputError, match=r"files of stages/train differ: .*same commit"):
+        cluster_module.open_cluster(cluster.address).__enter__()
+
+
+def test_a_worker_outside_the_project_is_told_where_to_start(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.add_worker("elsewhere", tmp_path)
+    with pytest.raises(InputError, match="start it in a clone of the repository"):
+        cluster_module.open_cluster(cluster.address).__enter__()
+
+
+def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_module, "PATIENCE_S", 1)
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:9")
+    with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        open_workers().__enter__()
+
+
+def test_the_stages_collect_what_was_trained_ahead(
+    pair: Cluster, reproduced: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reproduced.git("clone", "--quiet", ".", str(tmp_path / "clone"))
+    clone = Workspace(tmp_path / "clone")
+    clone.dvc("repro", "preprocess")
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", pair.address)
+    output = clone.run(sys.executable, "-m", "stages.train.ahead")
+    assert "trials of sgd, adam: in .cache/trials" in output
+    n_trials = len(list((clone.folder / ".cache" / "trials").glob("*/*.npz")))
+    assert sum(count_trials(pair)) == n_trials > 0
+    clone.dvc("repro")
+    assert len(list((clone.folder / ".cache" / "trials").glob("*/*.npz"))) == n_trials
+    assert clone.git("status", "--porcelain") == ""
+    assert clone.run(sys.executable, "-m", "stages.train.ahead") == ""
+
+
+@contextmanager
+def proxy(address: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Another address of the scheduler, and what cuts every connection made there so far."""
+    host, port = address.removeprefix("tcp://").split(":")
+    connections: list[socket.socket] = []
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while chunk := source.recv(2**16):
+                sink.sendall(chunk)
+        for end in (source, sink):
+            end.close()
+
+    def cut() -> None:
+        while connections:
+            with suppress(OSError):
+                connections.pop().shutdown(socket.SHUT_RDWR)
+
+    def accept(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = server.accept()
+                far = socket.create_connection((host, int(port)))
+                connections.extend((near, far))
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=pump, args=ends, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, args=(server,), daemon=True).start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}", cut
+        cut()
