@@ -7,7 +7,7 @@ TELL_DVC_OF_GIT = if git rev-parse --git-dir >/dev/null 2>&1; \
 	then ! grep -qs no_scm .dvc/config.local || dvc config --local --unset core.no_scm; \
 	else dvc config --local core.no_scm true; fi
 
-.PHONY: run fashion-mnist history scheduler worker test check bench schema screenshots clean
+.PHONY: run fashion-mnist history scheduler worker test check bench bench-cluster schema screenshots clean
 
 run: $(INSTALLED)  ## compare the optimizers of params.yaml
 	@$(TELL_DVC_OF_GIT)
@@ -29,7 +29,7 @@ scheduler: $(INSTALLED)  ## of a Dask cluster; then, where you run: export DASK_
 		python -m distributed.cli.dask_scheduler $(OPTIONS)
 
 worker: $(INSTALLED)  ## of that cluster: make worker SCHEDULER=tcp://HOST:8786
-	python -m distributed.cli.dask_worker $(SCHEDULER) --nworkers 1 --nthreads $(shell nproc) $(OPTIONS)
+	python -m distributed.cli.dask_worker $(SCHEDULER) --nworkers 1 --nthreads $$(python -c 'import joblib; print(joblib.cpu_count())') $(OPTIONS)
 
 test: $(INSTALLED)  ## everything, without internet
 	python -m pytest
@@ -41,6 +41,9 @@ check: $(INSTALLED)  ## format, lint, types
 
 bench: $(INSTALLED)  ## the training engine beside keras.Model.fit
 	python -m benchmarks.engine
+
+bench-cluster: $(INSTALLED)  ## a Dask cluster on this machine beside its threads
+	python -m benchmarks.cluster
 
 schema: $(INSTALLED)  ## params.schema.json, which editors check params.yaml with
 	python -m stages.common.params > params.schema.json

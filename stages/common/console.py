@@ -66,11 +66,18 @@ class Progress:
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(n)
         now_s = time.monotonic()
-        if now_s - self._printed_s >= LINE_INTERVAL_S and n and self._done < self._total:
+        done_now = self._done - self._done_before
+        if now_s - self._printed_s >= LINE_INTERVAL_S and done_now and self._done < self._total:
             self._printed_s = now_s
-            done_now = self._done - self._done_before
             left_s = (now_s - self._started_s) * (self._total - self._done) / done_now
             self._print_line(f"about {left_s:.0f} s left")
+
+    def find(self, n: int, note: str = "") -> None:
+        """Counts n more units that an earlier run had done."""
+        self._done_before += n
+        if self._is_terminal:
+            self._bar.initial += n
+        self.advance(n, note)
 
     def skip(self, n: int) -> None:
         """Takes n units off the total: they turned out not to be needed."""

@@ -14,13 +14,12 @@ from stages.common.artifacts import (
     Comparison,
     ConfusionCell,
     CurvePoint,
-    Estimate,
     Mistakes,
     ScoreRow,
     TuningPoint,
 )
 from stages.common.params import Params
-from stages.report.tables import Table, number
+from stages.report.tables import Table, interval, number
 
 Row = dict[str, Any]
 
@@ -96,7 +95,7 @@ def ranking(results: Results) -> Figure:
             "accuracy": confirmed.test_accuracy.mean,
             "low": confirmed.test_accuracy.low,
             "high": confirmed.test_accuracy.high,
-            "interval": _interval(confirmed.test_accuracy),
+            "interval": interval(confirmed.test_accuracy.low, confirmed.test_accuracy.high),
             "diverged": f"{confirmed.n_diverged} of {confirmed.n_trials}",
         }
         for name, standing in comparison.optimizers.items()
@@ -170,12 +169,6 @@ def ranking(results: Results) -> Figure:
             ],
         ),
     )
-
-
-def _interval(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return "-"
-    return f"{estimate.low:.4f} to {estimate.high:.4f}"
 
 
 def _least_shown(accuracies: Sequence[float | None]) -> float:
@@ -323,15 +316,17 @@ def sensitivity(results: Results) -> Figure:
         layer(configured, ACCURACY)
         .mark_point(size=260, strokeWidth=1.5, shape="circle")
         .encode(y=y),
-        layer(diverged).mark_text(text="✕", dy=-6, fontSize=13).encode(y=alt.value("height")),
+        layer(diverged)
+        .mark_point(shape="cross", angle=45, filled=True, size=90, yOffset=-6, opacity=1)
+        .encode(y=alt.value("height")),
         height=300,
     )
     return Figure(
         name="sensitivity",
         title="Learning rates",
         caption="Mean validation accuracy of the tuning trials. Large mark: the rate that tuning "
-        "chose. Ring: the configured rate. ✕ at the foot: a rate at which trials diverged. A broad "
-        "summit forgives a careless choice.",
+        "chose. Ring: the configured rate. Cross at the foot: a rate at which trials diverged. A "
+        "broad summit forgives a careless choice.",
         chart=chart.add_params(shown(results.comparison.optimizers)),
         table=Table(
             ("optimizer", "learning rate", "validation accuracy", "diverged", "choice"),

@@ -21,6 +21,7 @@ from stages.common.console import InputError, run_stage
 from stages.common.params import PARAMS_PATH, yaml_to_json
 from stages.report.figures import SHOWN, assign_looks, look_scale, shown
 from stages.report.page import render
+from stages.report.tables import interval
 
 PAGE = REPORT / "history.html"
 N_ON_TERMINAL = 20
@@ -286,9 +287,8 @@ def _row(entry: Entry, optimizer: str) -> dict[str, Any]:
     about = {"commit": entry.commit, "date": entry.date, "subject": entry.subject}
     best = entry.metrics.best == optimizer
     score = entry.metrics.optimizers.get(optimizer, Score())
-    low, high = score.test_accuracy_low, score.test_accuracy_high
-    interval = "-" if low is None or high is None else f"{low:.4f} to {high:.4f}"
-    return {**about, "optimizer": optimizer, "best": best, "interval": interval, **asdict(score)}
+    between = interval(score.test_accuracy_low, score.test_accuracy_high)
+    return {**about, "optimizer": optimizer, "best": best, "interval": between, **asdict(score)}
 
 
 def page(history: History) -> str:

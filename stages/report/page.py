@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 import altair as alt
+import numpy as np
 import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
@@ -114,7 +115,7 @@ def build_page(results: Results, figures: Mapping[str, Figure]) -> str:
         dataset=comparison.dataset,
         leader=next(iter(comparison.optimizers)),
         subject=_subject(results),
-        matrix={"rows": _matrix(comparison)},
+        matrix=_matrix(comparison),
         mistakes=_mistakes(results),
         seeds_needed=tables.seeds_needed(comparison),
         warnings=tables.warnings(comparison),
@@ -168,10 +169,12 @@ def _mistakes(results: Results) -> list[Mistake]:
     mistakes, comparison = results.mistakes, results.comparison
     names = comparison.dataset.class_names
     leader = next(iter(comparison.optimizers.values()))
-    brightened = mistakes.images * (255 // comparison.dataset.pixel_maximum)
+    # Test images may be brighter than all that the maximum was taken from.
+    brightened = mistakes.images * (255 / comparison.dataset.pixel_maximum)
+    pixels = np.minimum(brightened, 255).astype(np.uint8)
     return [
         Mistake(
-            image=_data_uri(brightened[i]),
+            image=_data_uri(pixels[i]),
             actual=names[mistakes.actual[i]],
             predicted=names[mistakes.predicted[i]],
             n_wrong=int(mistakes.n_wrong[i]),

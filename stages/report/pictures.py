@@ -15,6 +15,7 @@ from stages.report.figures import Figure, spec
 
 NAMES = ("ranking", "curves", "sensitivity")
 WIDTH = 640
+FONTS = "FONTCONFIG_FILE"
 CONFIG = {
     "background": "#ffffff",
     "font": "Liberation Sans",
@@ -46,8 +47,13 @@ def _own_fonts(*, are_enough: bool) -> Iterator[None]:
     It looks for fonts once, when it first draws. A machine's own would make other bytes.
     """
     with TemporaryDirectory() as empty:
+        config = Path(empty, "fonts.conf")
+        config.write_text(f"<fontconfig><dir>{empty}</dir></fontconfig>", encoding="utf-8")
+        before = os.environ.get(FONTS)
         if are_enough:
-            config = Path(empty, "fonts.conf")
-            config.write_text(f"<fontconfig><dir>{empty}</dir></fontconfig>", encoding="utf-8")
-            os.environ["FONTCONFIG_FILE"] = str(config)
-        yield
+            os.environ[FONTS] = str(config)
+        try:
+            yield
+        finally:
+            os.environ.pop(FONTS, None)
+            os.environ |= {FONTS: before} if before else {}

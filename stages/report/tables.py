@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.common.artifacts import Comparison, Estimate
+from stages.common.artifacts import Comparison
 from stages.common.params import Params
 
 
@@ -24,13 +24,14 @@ def standings(comparison: Comparison) -> Table:
         [
             (
                 name,
-                number(standing.tuned.test_accuracy.mean, ".4f"),
-                _interval(standing.tuned.test_accuracy),
+                number(estimate.mean, ".4f"),
+                interval(estimate.low, estimate.high),
                 f"{standing.tuned.learning_rate:.3g}",
                 number(standing.configured.test_accuracy.mean, ".4f"),
                 f"{standing.tuned.n_diverged} of {standing.tuned.n_trials}",
             )
             for name, standing in comparison.optimizers.items()
+            for estimate in (standing.tuned.test_accuracy,)
         ],
     )
 
@@ -171,17 +172,16 @@ def seeds_needed(comparison: Comparison) -> str | None:
 
 
 def number(value: float | None, style: str) -> str:
+    """A number in Python's format, or `-` where there is none."""
     return "-" if value is None else format(value, style)
+
+
+def interval(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{low:.4f}-{high:.4f}"
 
 
 def _range(low: float, high: float) -> str:
     return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
-
-
-def _interval(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return "-"
-    return f"{estimate.low:.4f}-{estimate.high:.4f}"
 
 
 def _in_words(values: Mapping[str, Any]) -> str:

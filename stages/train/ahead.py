@@ -6,6 +6,7 @@ first; the stages then find their trials in the store, and DVC's own files stay 
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterable
 
 from stages.common.artifacts import TRAIN, VALIDATION, read_dataset, read_examples
@@ -37,12 +38,22 @@ def find_pending(names: Iterable[str]) -> list[str]:
         InputError: If DVC cannot tell.
     """
     stages = {f"train@{name}": name for name in names}
-    command = ("dvc", "status", "--json", *stages)
+    command = (sys.executable, "-m", "dvc", "status", "--json", *stages)
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     try:
-        return [stages[stage] for stage in json.loads(done.stdout)]
-    except (ValueError, KeyError):
-        raise InputError(f"{' '.join(command)}: {done.stderr.strip()}") from None
+        status = json.loads(done.stdout)
+    except ValueError:
+        raise InputError(f"dvc status: {done.stderr.strip()}") from None
+    # Outputs that are only deleted DVC has in its cache.
+    deleted = {"changed outs"}, {"deleted"}
+    return [
+        stages[stage]
+        for stage, changes in status.items()
+        if any(
+            (set(change), set(*map(dict.values, change.values()))) != deleted for change in changes
+        )
+    ]
 
 
-run_stage(main)
+if __name__ == "__main__":
+    run_stage(main)

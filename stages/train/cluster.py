@@ -1,5 +1,6 @@
 """Trials on a Dask cluster, each run as a thread here would run it."""
 
+import asyncio
 import time
 import traceback
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from stages.train.trial import Trial, TrialResult
 from stages.train.work import Data, Work, train_trial
 from stages.train.workers import SCHEDULER, LostTrialError
 
-_kinds: list[bool] = []
+_kind: dict[str, bool] = {}
 # How long a scheduler may take to answer, or be gone.
 PATIENCE_S = 60
 
@@ -33,8 +34,22 @@ def open_cluster(address: str) -> Iterator["Cluster"]:
     except (OSError, ValueError) as error:
         raise InputError(f"{SCHEDULER}: no Dask scheduler answers at {address} ({error})") from None
     with client:
-        _await_worker(client)
-        yield Cluster(client, _agree(client))
+        with _naming_the_scheduler():
+            _await_worker(client)
+            environment = _agree(client)
+        yield Cluster(client, environment)
+
+
+@contextmanager
+def _naming_the_scheduler() -> Iterator[None]:
+    try:
+        yield
+    # Dask's TimeoutError is an OSError from Python 3.11 on only.
+    except (ClosedClientError, OSError, RuntimeError, asyncio.TimeoutError) as error:
+        raise InputError(
+            f"{SCHEDULER}: the scheduler is gone ({error}); finished trials are kept, and "
+            "`dvc repro` goes on from there"
+        ) from None
 
 
 class Cluster:
@@ -46,17 +61,12 @@ class Cluster:
         self._shared: Any = None
 
     def submit(self, work: Work, data: Data, trial: Trial) -> Any:
-        try:
+        with _naming_the_scheduler():
             return self._client.submit(
                 train_on_cluster, work, self.environment, self._share(data), trial, pure=False
             )
-        except (ClosedClientError, OSError, RuntimeError) as error:
-            raise InputError(
-                f"{SCHEDULER}: the scheduler is gone ({error}); finished trials are kept, and "
-                "`dvc repro` goes on from there"
-            ) from None
 
-    def collect(self, future: Any, what: str) -> TrialResult:
+    def collect(self, future: Any) -> TrialResult:
         try:
             result: TrialResult | str = future.result()
         # The connection or the last copy of the data was lost, or the result on its way.
@@ -64,11 +74,16 @@ class Cluster:
             raise LostTrialError from None
         except KilledWorker as error:
             raise InputError(
-                f"{what}: {error.allowed_failures + 1} workers died while they had it, the last "
-                f"at {error.last_worker.address}; its log may say why (memory?)"
+                f"{error.allowed_failures + 1} workers died while they had it, the last at "
+                f" {error.last_worker.address}; its log may say why (memory?)"
+            ) from None
+        except Exception as error:  # noqa: BLE001, of a worker that could not even begin
+            raise InputError(
+                f"a worker could not run it ({error}); start workers in a clone of the repository: "
+                "make worker"
             ) from None
         if isinstance(result, str):
-            raise InputError(f"{what}: {result}")
+            raise InputError(result)
         return result
 
     def _share(self, data: Data) -> Any:
@@ -105,8 +120,7 @@ def train_on_cluster(
 
 def _settle_instructions(*, jit_compile: bool) -> None:
     """Keeps a process to one kind of network, since oneDNN's instructions are settled once."""
-    _kinds.append(jit_compile)
-    if _kinds[0] != jit_compile:
+    if _kind.setdefault("jit_compile", jit_compile) != jit_compile:
         raise InputError(
             "a worker has trained another kind of network before (XLA on or off), and would give "
             "this one other bits; restart the workers"
@@ -132,12 +146,9 @@ def _agree(client: Client) -> Environment:
                 "repository: make worker"
             )
         first = first or there
-        wanted = {**first.deciding(jit_compile=True), "versions": here.versions}
-        _compare(
-            {**wanted, "source": here.source},
-            there.deciding(jit_compile=True),
-            f"worker {address}",
-        )
+        ours = {"python": here.python, "versions": here.versions, "source": here.source}
+        wanted = {**first.deciding(jit_compile=True), **ours}
+        _compare(wanted, there.deciding(jit_compile=True), f"worker {address}")
     if first is None:
         raise InputError(f"{SCHEDULER}: every worker has left; start one: make worker")
     return first
@@ -147,12 +158,13 @@ def _compare(wanted: dict[str, Any], found: dict[str, Any], who: str) -> None:
     for key, value in wanted.items():
         if found[key] != value:
             raise InputError(
-                f"{who} would compute other numbers, since its {_NAMES[key]} differ: "
-                f"{found[key]}, should be {value}; {_ADVICE.get(key, _SAME_CLONE)}"
+                f"{who} would compute other numbers: {_LABELS[key]} {found[key]}, should be "
+                f"{value}; {_ADVICE.get(key, _SAME_CLONE)}"
             )
 
 
-_NAMES = {
+_LABELS = {
+    "python": "Python",
     "versions": "packages",
     "source": "files of stages/train",
     "xla_flags": "XLA flags",
@@ -161,6 +173,7 @@ _NAMES = {
 }
 _SAME_CLONE = "check out the same commit there, install requirements.txt, and restart the worker"
 _ADVICE = {
+    "python": "use the same Python everywhere",
     "devices": "use workers of one kind",
     "processor": "use workers of one kind, or train.jit_compile: true",
 }

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,9 +27,11 @@ _FILES = (
 class Environment:
     """Where a trial runs.
 
-    `processor` names the instructions beyond NumPy's baseline, such as `AVX512_SKX`.
+    `processor` names the instructions beyond NumPy's baseline, such as `AVX512_SKX`; `python`
+    decides no bit, but how `source` is read.
     """
 
+    python: str
     versions: Mapping[str, str]
     source: str
     xla_flags: str
@@ -38,6 +41,7 @@ class Environment:
     def deciding(self, *, jit_compile: bool) -> dict[str, Any]:
         """What the bits depend on; what XLA compiles is the same on every processor."""
         return {
+            "python": self.python,
             "versions": dict(self.versions),
             "source": self.source,
             "xla_flags": self.xla_flags,
@@ -49,12 +53,18 @@ class Environment:
 @cache
 def describe_environment() -> Environment:
     """This process's environment."""
+    devices = tf.config.list_physical_devices()
+    details = [tf.config.experimental.get_device_details(device) for device in devices]
+    names = {
+        d.get("device_name", device.device_type) for d, device in zip(details, devices, strict=True)
+    }
     return Environment(
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
         versions=VERSIONS,
         source=digest_source(_FILES),
         xla_flags=os.environ["XLA_FLAGS"],
-        devices=tuple(device.device_type for device in tf.config.list_physical_devices()),
-        processor=tuple(np.show_config(mode="dicts")["SIMD Extensions"]["found"]),
+        devices=tuple(sorted(names)),
+        processor=tuple(np.show_config(mode="dicts")["SIMD Extensions"].get("found", ())),
     )
 
 

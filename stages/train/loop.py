@@ -121,7 +121,7 @@ def resolve_jit_compile(
     """
     if setting != "auto":
         return setting
-    return not is_slow_in_xla(model) or "GPU" in devices
+    return not is_slow_in_xla(model) or set(devices) != {"CPU"}
 
 
 Sums = tuple[tf.Tensor, tf.Tensor]

@@ -18,9 +18,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from stages.common.artifacts import EpochRow, Examples, TrialRow, replacing
+from stages.common.console import InputError
 from stages.train.trial import Trial, TrialResult
 
-VARIABLE, FOLDER = "TRIAL_STORE", ".cache/trials"
+STORE_VARIABLE, STORE_FOLDER = "TRIAL_STORE", ".cache/trials"
 LIMIT_BYTES = 2 * 2**30
 
 
@@ -53,20 +54,29 @@ class TrialStore:
                 curve=tuple(EpochRow(**row) for row in rows["curve"]),
                 weights=tuple(weights) if rows["has_weights"] else None,
             )
-            path.touch()
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
             return None
+        with suppress(OSError):  # of a folder that may only be read
+            os.utime(path)
         return result
 
     def put(self, done: Trial, result: TrialResult) -> None:
+        """Files the result, at once whole or not at all.
+
+        Raises:
+            InputError: If the folder cannot be written to.
+        """
         rows = {
             "row": asdict(result.row),
             "curve": [asdict(row) for row in result.curve],
             "has_weights": result.weights is not None,
         }
         weights = {f"weight_{i:04}": array for i, array in enumerate(result.weights or ())}
-        with replacing(self._path(done)) as temporary:
-            np.savez(temporary, allow_pickle=False, rows=json.dumps(rows), **weights)
+        try:
+            with replacing(self._path(done)) as temporary:
+                np.savez(temporary, allow_pickle=False, rows=json.dumps(rows), **weights)
+        except OSError as error:
+            raise InputError(f"{self._folder}: cannot keep a trial ({error.strerror})") from None
 
     def _path(self, of: Trial) -> Path:
         key = _digest({"trial": asdict(of), **self._setting})
@@ -79,20 +89,28 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 def locate_store() -> Path:
     """The folder that TRIAL_STORE names, which several machines may share, or one of our own."""
-    return Path(os.environ.get(VARIABLE) or FOLDER)
+    return Path(os.environ.get(STORE_VARIABLE) or STORE_FOLDER)
 
 
-def prune(folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
-    """Removes the files that were used longest ago until the rest keep within the limit."""
+def prune(folder: Path, unused_since_s: float, limit_bytes: int = LIMIT_BYTES) -> None:
+    """Removes the files that were used longest ago until the rest keep within the limit.
+
+    Args:
+        folder: Of the store.
+        unused_since_s: What was used after this time, in seconds of the epoch, stays: the present
+            run needs it.
+        limit_bytes: For all that may go.
+    """
     files = []
     for path in folder.glob("*/*.npz"):
         with suppress(FileNotFoundError):  # another process was quicker
             files.append((path, path.stat()))
     n_bytes = sum(stat.st_size for _, stat in files)
     for path, stat in sorted(files, key=lambda file: file[1].st_mtime):
-        if n_bytes <= limit_bytes:
+        if n_bytes <= limit_bytes or stat.st_mtime >= unused_since_s:
             break
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # of somebody else's, or gone
+            path.unlink()
         n_bytes -= stat.st_size
 
 

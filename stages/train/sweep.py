@@ -1,5 +1,6 @@
 """All trials of the optimizers: which, where, and what becomes of them."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ def sweep(
         InputError: If the parameters name a model or an optimizer that cannot be built, or the
             workers cannot go on.
     """
+    started_s = time.time()
     digest = digest_examples(data.train, data.validation)
     sweeps = {
         name: _Trials(name, params, dataset, digest, store_folder, workers.environment)
@@ -109,7 +111,7 @@ def sweep(
     total = sum(each.n_planned for each in sweeps.values())
     with Progress(f"train {label}", total, "trials") as progress:
         _run(list(sweeps.values()), data, workers, progress)
-    prune(store_folder)
+    prune(store_folder, unused_since_s=started_s)
     return {name: each.finish() for name, each in sweeps.items()}
 
 
@@ -127,7 +129,7 @@ def _run(sweeps: Sequence["_Trials"], data: Data, workers: Workers, progress: Pr
         n_planned, n_found = trials.n_planned, trials.n_found
         missing = trials.proceed()
         progress.skip(n_planned - trials.n_planned)
-        progress.advance(trials.n_found - n_found, _note(sweeps))
+        progress.find(trials.n_found - n_found, _note(sweeps))
         for trial in missing:
             submit(trials, trial)
 
@@ -138,7 +140,9 @@ def _run(sweeps: Sequence["_Trials"], data: Data, workers: Workers, progress: Pr
         trials, trial = running.pop(future)
         what = f"{trials.work.name}, {trial.phase}, seed {trial.seed}"
         try:
-            result = workers.collect(future, what)
+            result = workers.collect(future)
+        except InputError as error:
+            raise InputError(f"{what}: {error}") from None
         except LostTrialError:
             n_losses[trials.work.name, trial] += 1
             if n_losses[trials.work.name, trial] == MAX_LOSSES:
@@ -232,7 +236,9 @@ class _Trials:
     def finish(self) -> Sweep:
         """Once every trial is known."""
         results = {trial: result for trial, result in self._results.items() if result is not None}
-        factor = self._factor or CONFIGURED
+        factor = self._factor
+        if factor is None:
+            raise ValueError(f"{self.work.name}: tuning is not over")
         config = self._optimizer.get_config()
         n_state = sum(int(np.prod(v.shape)) for v in self._optimizer.variables if len(v.shape))
         tuned = [results[trial] for trial in plan_confirmation(factor, self._seeds)]

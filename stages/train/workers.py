@@ -31,12 +31,12 @@ class Workers(Protocol):
     def submit(self, work: Work, data: Data, trial: Trial) -> "Future[TrialResult]":
         """Has the trial run when its turn comes."""
 
-    def collect(self, future: "Future[TrialResult]", what: str) -> TrialResult:
+    def collect(self, future: "Future[TrialResult]") -> TrialResult:
         """The result of a future that is done.
 
         Raises:
             LostTrialError: If the trial may be submitted again.
-            InputError: If it may not; the message begins with `what`.
+            InputError: If it may not.
         """
 
 
@@ -92,6 +92,5 @@ class _Threads:
         )
         return future
 
-    def collect(self, future: "Future[TrialResult]", what: str) -> TrialResult:
-        del what
+    def collect(self, future: "Future[TrialResult]") -> TrialResult:
         return future.result()

@@ -309,8 +309,8 @@ def test_diverged_trials_are_told(open_page: Open, rendered: Callable[[str], Pat
     assert notes(some) == ["every trial diverged"]
     assert notes(all_of_them) == ["every trial diverged"] * 2
     assert all_of_them.page.locator(".verdict").inner_text() == "Undecided: every trial diverged."
-    crosses = all_of_them.page.locator("#chart-sensitivity .mark-text.role-mark text")
-    assert set(crosses.all_text_contents()) == {"✕"}
+    crosses = all_of_them.page.locator("#chart-sensitivity .mark-symbol.role-mark path")
+    assert crosses.count() > 0
 
 
 def test_the_history_has_a_mark_for_each_result_and_shows_subjects_as_text(

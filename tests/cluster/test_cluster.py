@@ -4,6 +4,7 @@ import shutil
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from stages.train.sweep import Sweep, sweep
 from stages.train.trial import Trial
 from stages.train.work import Data, Work
 from stages.train.workers import Workers, open_threads, open_workers
-from tests.cluster.conftest import Cluster
+from tests.cluster.conftest import PATIENCE_S, Cluster
 from tests.conftest import PROJECT
 from tests.examples import DATA, DATASET, bits, optimizer, small_params
 from tests.pipeline.conftest import Workspace
@@ -71,8 +72,8 @@ class Watched:
     def submit(self, work: Work, data: Data, trial: Trial) -> Any:
         return self._workers.submit(work, data, trial)
 
-    def collect(self, future: Any, what: str) -> Any:
-        result = self._workers.collect(future, what)
+    def collect(self, future: Any) -> Any:
+        result = self._workers.collect(future)
         self._n_done += 1
         self._events.get(self._n_done, lambda: None)()
         return result
@@ -174,6 +175,22 @@ def test_a_connection_may_be_cut_and_restored(
         assert contents(run(Watched(workers, {5: cut}), tmp_path)) == local
 
 
+def test_an_interrupt_takes_back_what_waits_and_keeps_what_is_done(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    cluster.start_worker("one", preload=COUNTING)
+    with pytest.raises(KeyboardInterrupt), open_cluster(cluster.address) as workers:
+        run(Watched(workers, {3: interrupt}), tmp_path)
+    deadline_s = time.monotonic() + PATIENCE_S
+    while cluster.client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
+        assert time.monotonic() < deadline_s
+    assert sum(count_trials(cluster)) < N_TRIALS
+    assert len(list(tmp_path.glob("*/*.npz"))) == 2
+
+
 def test_a_trial_that_kills_its_workers_is_named_and_the_others_are_kept(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -190,26 +207,46 @@ def test_a_worker_with_other_packages_or_code_is_refused(cluster: Cluster, tmp_p
     cluster.add_worker("good")
     with open_cluster(cluster.address) as workers:
         old = cluster.add_worker("old", preload=OLD_KERAS)
-        with pytest.raises(InputError, match=r"packages differ: .*3\.0\.0.*requirements\.txt"):
+        with pytest.raises(
+            InputError, match=r"other numbers: packages .*3\.0\.0.*requirements\.txt"
+        ):
             run(workers, tmp_path)  # it joined late, and finds out when it gets a trial
-    with pytest.raises(InputError, match=r"packages differ: .*3\.0\.0.*requirements\.txt"):
-        cluster_module.open_cluster(cluster.address).__enter__()
+    with (
+        pytest.raises(InputError, match=r"other numbers: packages .*3\.0\.0.*requirements\.txt"),
+        open_cluster(cluster.address),
+    ):
+        pass
     old.kill()
     project = tmp_path / "project"
     shutil.copytree(PROJECT / "stages", project / "stages")
     loop = project / "stages" / "train" / "loop.py"
     loop.write_text(loop.read_text().replace("VALIDATION_CHUNK = 1000", "VALIDATION_CHUNK = 999"))
     cluster.add_worker("edited", project)
-    with pytest.raises(InputError, match=r"files of stages/train differ: .*same commit"):
-        cluster_module.open_cluster(cluster.address).__enter__()
+    with (
+        pytest.raises(InputError, match=r"other numbers: files of stages/train .*same commit"),
+        open_cluster(cluster.address),
+    ):
+        pass
 
 
 def test_a_worker_outside_the_project_is_told_where_to_start(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     cluster.add_worker("elsewhere", tmp_path)
-    with pytest.raises(InputError, match="start it in a clone of the repository"):
-        cluster_module.open_cluster(cluster.address).__enter__()
+    with (
+        pytest.raises(InputError, match="start it in a clone of the repository"),
+        open_cluster(cluster.address),
+    ):
+        pass
+
+
+def test_one_that_joins_late_is_told_as_well(cluster: Cluster, tmp_path: Path) -> None:
+    good = cluster.add_worker("good")
+    with open_cluster(cluster.address) as workers:
+        cluster.add_worker("elsewhere", tmp_path)
+        good.kill()
+        with pytest.raises(InputError, match="start workers in a clone of the repository"):
+            run(workers, tmp_path)
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +270,9 @@ def test_the_stages_collect_what_was_trained_ahead(
     clone.dvc("repro")
     assert len(list((clone.folder / ".cache" / "trials").glob("*/*.npz"))) == n_trials
     assert clone.git("status", "--porcelain") == ""
+    assert clone.run(sys.executable, "-m", "stages.train.ahead") == ""
+    for name in ("runs", ".cache"):
+        shutil.rmtree(clone.folder / name)  # DVC has them
     assert clone.run(sys.executable, "-m", "stages.train.ahead") == ""
 
 

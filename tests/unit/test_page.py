@@ -125,3 +125,8 @@ def test_pictures_keep_the_colours_of_ten_optimizers(tmp_path: Path) -> None:
         for look in assign_looks(results.params.optimizers).values():
             colour = bytes.fromhex(look.colour[1:])
             assert min(math.dist(colour, pixel) for pixel in palette) < 10, (path.name, look)
+
+
+def test_the_style_stands_as_it_was_written() -> None:
+    style = (PROJECT / "stages" / "report" / "style.css").read_text(encoding="utf-8")
+    assert style in COMMITTED

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from stages.common.artifacts import Examples
+from stages.common.console import InputError
 from stages.train.environment import digest_source
-from stages.train.store import TrialStore, digest_examples, prune
+from stages.train.store import TrialStore, digest_examples, locate_store, prune
 from stages.train.trial import Trial, TrialResult
 from tests.examples import TRAIN, bits, optimizer, small_sweep
 
@@ -102,8 +104,35 @@ def test_the_store_keeps_what_was_used_last_within_its_limit(
         os.utime(path, (age, age))
     assert store.get(trials[3]) is not None  # and so it is the newest
     size = path.stat().st_size
-    prune(tmp_path, limit_bytes=2 * size)
+    prune(tmp_path, unused_since_s=inf, limit_bytes=2 * size)
     assert [store.get(trial) is not None for trial in trials] == [True, False, False, True]
+
+
+def test_what_the_present_run_used_is_never_pruned(tmp_path: Path, result: TrialResult) -> None:
+    store = TrialStore(tmp_path, SETTING)
+    store.put(TRIAL, result)
+    os.utime(only_file(tmp_path), (1000, 1000))
+    store.put(replace(TRIAL, seed=6), result)
+    prune(tmp_path, unused_since_s=2000, limit_bytes=0)
+    assert store.get(TRIAL) is None
+    assert store.get(replace(TRIAL, seed=6)) is not None
+
+
+def test_a_folder_that_may_only_be_read_still_gives(
+    tmp_path: Path, result: TrialResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = TrialStore(tmp_path, SETTING)
+    store.put(TRIAL, result)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("utime", "replace", "unlink"):
+        monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
+    assert store.get(TRIAL) is not None
+    with pytest.raises(InputError, match="cannot keep a trial \\(Permission denied\\)"):
+        store.put(replace(TRIAL, seed=6), result)
 
 
 def test_the_store_is_pruned_while_another_process_removes_files(
@@ -119,7 +148,7 @@ def test_the_store_is_pruned_while_another_process_removes_files(
         return paths
 
     monkeypatch.setattr(Path, "glob", glob_before_another_removes)
-    prune(tmp_path, limit_bytes=0)
+    prune(tmp_path, unused_since_s=inf, limit_bytes=0)
     assert list(list_files(tmp_path, "*/*.npz")) == []
 
 
@@ -141,3 +170,10 @@ def test_comments_and_layout_of_the_code_do_not_count(tmp_path: Path) -> None:
     first = digest("x = 1\n")
     assert digest("x  =  1  # one\n") == first
     assert digest("x = 2\n") != first
+
+
+def test_the_store_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRIAL_STORE", raising=False)
+    assert locate_store() == Path(".cache/trials")
+    monkeypatch.setenv("TRIAL_STORE", "/a/shared/folder")
+    assert locate_store() == Path("/a/shared/folder")
