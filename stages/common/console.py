@@ -54,7 +54,7 @@ class Progress:
             desc=label,
             unit=unit,
             unit_scale=unit == "B",
-            bar_format="{desc} |{bar:10}| {n_fmt} of {total_fmt} {unit}, {remaining} left{postfix}",
+            bar_format="{desc} |{bar:6}| {n_fmt} of {total_fmt} {unit}, {remaining} left{postfix}",
             disable=not self._is_terminal,
         )
 

@@ -38,7 +38,10 @@ def import_tensorflow() -> None:
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "XLA_FLAGS": " ".join(xla_flags),
     }
-    _import_quietly("tensorflow")
+    try:
+        _import_quietly("tensorflow")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def allow_avx512() -> None:

@@ -60,7 +60,7 @@ def check_edge_of_grid(evidence: Evidence) -> Iterator[Finding]:
                 tuple(rates),
                 f"Tuning chose the {extreme} learning rate of the grid for "
                 f"{enumerate_names(list(rates.values()))}; a {further} one may do better still.",
-                f"Give them a {further} learning_rate, or the grid a {further} factor.",
+                f"Configure a {further} learning_rate, or add a {further} factor to the grid.",
             )
 
 

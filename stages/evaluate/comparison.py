@@ -77,6 +77,7 @@ def evaluate(params: Params, dataset: Dataset, test: Examples, runs: Path) -> Ev
         budget=tuple(
             BudgetPoint(name, n_rates, expected)
             for name, standing in sorted(standings.items())
+            if any(row.status == "completed" for row in outcomes[name].tuning)
             for n_rates, expected in enumerate(standing.criteria.expected_best, start=1)
         ),
         mistakes=find_mistakes(outcomes[next(iter(standings))].tuned.scores, test),

@@ -75,7 +75,9 @@ def _describe_tuning(
     labels = {(pair.first, pair.second): pair.label for pair in pairs}
     if labels[leader, first] == "better":
         return f"With the configured rates {leader} is better than {first}."
-    return f"With the configured rates {leader} leads, but {first} may be as good."
+    rivals = [name for name in untuned[1:] if labels[leader, name] != "better"]
+    others = enumerate_names([_with_divergence(name, configured[name]) for name in rivals])
+    return f"With the configured rates {leader} leads, but {others} may be as good."
 
 
 def _with_divergence(name: str, sample: Sample) -> str:

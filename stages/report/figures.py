@@ -153,7 +153,9 @@ def ranking(results: Results) -> Figure:
         title="Ranking",
         caption=f"Mean test accuracy with Student's {confidence} interval over fresh seeds. Dots: "
         "at the learning rate that tuning chose, with a tick for each seed. Diamonds: at the "
-        "configured rate, where that is another one. ◄ lies left of the chart.",
+        "configured rate, where that is another one."
+        + " ◄ lies left of the chart."
+        * any(row["accuracy"] is not None for row in beyond),
         chart=chart,
         table=Table(
             ("optimizer", "rate", "learning rate", "accuracy", "low", "high", "diverged"),
@@ -380,8 +382,9 @@ def budget(results: Results) -> Figure | None:
         table=Table(
             ("optimizer", *(f"{n} rate{'s' * (n > 1)}" for n in counts)),
             [
-                (name, *(f"{e:.4f}" for e in standing.criteria.expected_best))
-                for name, standing in results.comparison.optimizers.items()
+                (name, *(f"{row['accuracy']:.4f}" for row in rows if row["optimizer"] == name))
+                for name in results.comparison.optimizers
+                if any(row["optimizer"] == name for row in rows)
             ],
         ),
     )
@@ -505,8 +508,7 @@ def confusion(results: Results) -> Figure | None:
     return Figure(
         name="confusion",
         title=f"What {leader} takes for what",
-        caption="Per cent of each class's test images, over all seeds; nothing where it is below "
-        "one half.",
+        caption="Per cent of each class's test images, over all seeds; blank below 0.5.",
         chart=chart,
         table=Table(
             ("actual", "taken for", "share"),

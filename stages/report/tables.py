@@ -102,7 +102,9 @@ def criteria(comparison: Comparison) -> Table:
                 number(standing.criteria.epochs_to_target, "g"),
                 number(standing.criteria.steps_to_target, ",.10g"),
                 f"{len(standing.criteria.epochs_reached)} of {standing.tuned.n_trials}",
-                _range(standing.criteria.rate_low, standing.criteria.rate_high),
+                _range(standing.criteria.rate_low, standing.criteria.rate_high)
+                if standing.tuned.n_diverged < standing.tuned.n_trials
+                else "-",
                 f"{standing.criteria.diverged_share:.0%}",
                 f"{standing.criteria.state_per_parameter:.2g}",
                 number(standing.tuned.validation_accuracy.mean, ".4f"),

@@ -1,6 +1,7 @@
 """Trials on a Dask cluster, each run as a thread here would run it."""
 
 import asyncio
+import re
 import time
 import traceback
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from stages.train.workers import SCHEDULER, LostTrialError
 
 _kind: dict[str, bool] = {}
 # How long a scheduler may take to answer, or be gone.
-PATIENCE_S = 60
+PATIENCE_S = 30
 
 
 @contextmanager
@@ -29,6 +30,10 @@ def open_cluster(address: str) -> Iterator["Cluster"]:
     Raises:
         InputError: If there is no scheduler, or a worker would compute other numbers.
     """
+    if not re.fullmatch(r"((tcp|tls|ws|wss|ucx)://)?[^/:]+:\d+", address):
+        # Dask would leave a thread behind that keeps the program from ending.
+        raise InputError(f"{SCHEDULER}: should be like tcp://HOST:8786 (is {address!r})")
+    notice(f"trials go to the Dask scheduler at {address}")
     try:
         client = Client(address, timeout=PATIENCE_S, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -78,10 +83,7 @@ class Cluster:
                 f" {error.last_worker.address}; its log may say why (memory?)"
             ) from None
         except Exception as error:  # noqa: BLE001, of a worker that could not even begin
-            raise InputError(
-                f"a worker could not run it ({error}); start workers in a clone of the repository: "
-                "make worker"
-            ) from None
+            raise _misplaced(error) from None
         if isinstance(result, str):
             raise InputError(result)
         return result
@@ -93,7 +95,12 @@ class Cluster:
             while self._client.status == "connecting" and time.monotonic() < deadline_s:
                 time.sleep(0.1)
             _await_worker(self._client)
-            self._shared = self._client.scatter(data, broadcast=True, hash=False)
+            try:
+                self._shared = self._client.scatter(data, broadcast=True, hash=False)
+            except OSError:
+                raise
+            except Exception as error:  # noqa: BLE001, of a worker that does not know the data's type
+                raise _misplaced(error) from None
         return self._shared
 
 
@@ -141,10 +148,7 @@ def _agree(client: Client) -> Environment:
     first: Environment | None = None
     for address, there in sorted(found.items()):
         if not isinstance(there, Environment):
-            raise InputError(
-                f"worker {address} cannot load this project ({there}); start it in a clone of the "
-                "repository: make worker"
-            )
+            raise _misplaced(f"{address}, {there}")
         first = first or there
         ours = {"python": here.python, "versions": here.versions, "source": here.source}
         wanted = {**first.deciding(jit_compile=True), **ours}
@@ -152,6 +156,13 @@ def _agree(client: Client) -> Environment:
     if first is None:
         raise InputError(f"{SCHEDULER}: every worker has left; start one: make worker")
     return first
+
+
+def _misplaced(reason: object) -> InputError:
+    return InputError(
+        f"a worker cannot load this project ({reason}); start it in a clone of the repository: "
+        "make worker"
+    )
 
 
 def _compare(wanted: dict[str, Any], found: dict[str, Any], who: str) -> None:

@@ -157,7 +157,8 @@ def _run(sweeps: Sequence["_Trials"], data: Data, workers: Workers, progress: Pr
 def _note(sweeps: Iterable["_Trials"]) -> str:
     best = max(each.best for each in sweeps)
     n_found = sum(each.n_found for each in sweeps)
-    return f"best {best:.4f}" + f", {n_found} kept" * bool(n_found)
+    facts = [f"best {best:.4f}"] * bool(best) + [f"{n_found} kept"] * bool(n_found)
+    return ", ".join(facts)
 
 
 class _Trials:

@@ -245,7 +245,7 @@ def test_one_that_joins_late_is_told_as_well(cluster: Cluster, tmp_path: Path) -
     with open_cluster(cluster.address) as workers:
         cluster.add_worker("elsewhere", tmp_path)
         good.kill()
-        with pytest.raises(InputError, match="start workers in a clone of the repository"):
+        with pytest.raises(InputError, match="start it in a clone of the repository"):
             run(workers, tmp_path)
 
 
@@ -307,3 +307,12 @@ def proxy(address: str) -> Iterator[tuple[str, Callable[[], None]]]:
         threading.Thread(target=accept, args=(server,), daemon=True).start()
         yield f"tcp://127.0.0.1:{server.getsockname()[1]}", cut
         cut()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "http://127.0.0.1:8786", "tcp://127.0.0.1:port"])
+def test_an_address_of_another_form_is_refused(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+    with pytest.raises(InputError, match="should be like tcp://HOST:8786"):
+        open_workers().__enter__()

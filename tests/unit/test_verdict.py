@@ -97,6 +97,7 @@ def test_where_there_is_nothing_to_compare_it_says_so(
         ([sample(0.9), sample(0.8), sample(0.7)], "a leads too."),
         ([sample(0.7), sample(0.9), sample(0.8)], "b is better than a."),
         ([NEAR, sample(0.9), sample(0.8)], "b leads, but a may be as good."),
+        ([NEAR, sample(0.9), NEAR], "b leads, but a and c may be as good."),
         ([DIVERGED, DIVERGED, DIVERGED], "every trial diverged."),
     ],
 )
