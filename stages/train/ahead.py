@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 from stages.common.artifacts import TRAIN, VALIDATION, read_dataset, read_examples
 from stages.common.console import InputError, notice, run_stage
@@ -38,21 +39,26 @@ def find_pending(names: Iterable[str]) -> list[str]:
         InputError: If DVC cannot tell.
     """
     stages = {f"train@{name}": name for name in names}
-    command = (sys.executable, "-m", "dvc", "status", "--json", *stages)
+    # Without their names, which DVC would look up one by one.
+    command = (sys.executable, "-m", "dvc", "status", "--json")
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     try:
         status = json.loads(done.stdout)
     except ValueError:
         raise InputError(f"dvc status: {done.stderr.strip()}") from None
-    # Outputs that are only deleted DVC has in its cache.
-    deleted = {"changed outs"}, {"deleted"}
     return [
         stages[stage]
         for stage, changes in status.items()
-        if any(
-            (set(change), set(*map(dict.values, change.values()))) != deleted for change in changes
-        )
+        if stage in stages and not all(map(_is_in_cache, changes))
     ]
+
+
+def _is_in_cache(change: Any) -> bool:
+    """Whether DVC needs only to put outputs back that were deleted."""
+    match change:
+        case {"changed outs": outs, **others}:
+            return not others and set(outs.values()) == {"deleted"}
+    return False
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class TrialStore:
         path = self._path(wanted)
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                rows = json.loads(str(archive["rows"]))
+                rows = json.loads(archive["rows"].tobytes())
                 weights = [archive[name] for name in sorted(archive) if name != "rows"]
             result = TrialResult(
                 row=TrialRow(**rows["row"]),
@@ -74,7 +74,8 @@ class TrialStore:
         weights = {f"weight_{i:04}": array for i, array in enumerate(result.weights or ())}
         try:
             with replacing(self._path(done)) as temporary:
-                np.savez(temporary, allow_pickle=False, rows=json.dumps(rows), **weights)
+                text = np.frombuffer(json.dumps(rows).encode(), np.uint8)
+                np.savez(temporary, allow_pickle=False, rows=text, **weights)
         except OSError as error:
             raise InputError(f"{self._folder}: cannot keep a trial ({error.strerror})") from None
 

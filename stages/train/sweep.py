@@ -197,7 +197,7 @@ class _Trials:
         )
         self.work = Work(
             name=name,
-            params=params,
+            params=params.model_copy(update={"optimizers": {name: settings}}),
             dataset=dataset,
             jit_compile=jit_compile,
             configured_rate=peak_learning_rate(build_learning_rate(name, settings), n_steps),

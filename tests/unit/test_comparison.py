@@ -61,9 +61,9 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
 def test_only_the_optimizers_of_the_parameters_are_in_a_result(compared: Compared) -> None:
     result = compared.evaluation
     assert result.comparison.optimizers.keys() == OPTIMIZERS.keys()
-    for rows in (result.accuracies, result.tuning, result.budget):
+    for rows in (result.accuracies, result.tuning):
         assert {row.optimizer for row in rows} == OPTIMIZERS.keys()
-    for rows in (result.scores, result.curves, result.confusion):
+    for rows in (result.scores, result.curves, result.confusion, result.budget):
         assert {row.optimizer for row in rows} == {"slow", "quick"}
 
 

@@ -85,7 +85,7 @@ def test_the_page_has_the_other_criteria_of_every_optimizer() -> None:
         "sgd", "4", "20", "10 of 10", "1", "0%", "2", "0.9000", "0.9000",
     ]  # fmt: skip
     assert rows[3] == [
-        "lost", "-", "-", "0 of 10", "0.1", "100%", "0", "-", "-",
+        "lost", "-", "-", "0 of 10", "-", "100%", "0", "-", "-",
     ]  # fmt: skip
 
 
