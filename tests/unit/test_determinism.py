@@ -32,7 +32,7 @@ settings = Model(name=network, hidden_units=(100,), activation="relu", dropout=0
 model = build_model(settings, replace(DATASET, height=28, width=28))
 factor = keras.Variable(1.0, trainable=False)
 optimizer = build_optimizer(name, COMMITTED.optimizers[name], factor)
-jit_compile = resolve_jit_compile(model, "auto", [])
+jit_compile = resolve_jit_compile(model, "auto", ["CPU"])
 slot = Slot(model, optimizer, factor, data, data, batch_size=32, jit_compile=jit_compile)
 slot.reset(1, 1.0)
 scores = slot.train_epoch(generator.permutation(80).astype(np.int32)), slot.validate()
