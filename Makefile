@@ -1,4 +1,4 @@
-# Python 3.10 to 3.13; another interpreter: make run PYTHON=python3.12
+# Python 3.11 to 3.13; another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 INSTALLED := .venv/.installed
@@ -11,7 +11,6 @@ TELL_DVC_OF_GIT = if git rev-parse --git-dir >/dev/null 2>&1; \
 
 run: $(INSTALLED)  ## compare the optimizers of params.yaml
 	@$(TELL_DVC_OF_GIT)
-	@[ -z "$$DASK_SCHEDULER_ADDRESS" ] || { dvc repro preprocess && python -m stages.train.ahead; }
 	dvc repro evaluate
 	@dvc repro --single-item --force report  # its table ends the run, new or not
 
@@ -52,10 +51,10 @@ screenshots: $(INSTALLED)  ## the README's pictures of the page, by a Chromium t
 	python -m tests.browser.screenshots
 
 clean:  ## everything that was made here, DVC's cache included
-	rm -rf .venv .cache .dvc/cache .dvc/tmp data/raw data/processed runs dvc_plots
+	rm -rf .venv .cache .dvc/cache .dvc/tmp data/raw data/processed data/sources runs dvc_plots
 
 $(INSTALLED): requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "make: needs Python 3.10 to 3.13, this is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "make: needs Python 3.11 to 3.13, this is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2])'
 	@echo "Installing what requirements.txt names into .venv: 2 GB, some minutes"
 	@$(PYTHON) -m venv .venv
 	@python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt

@@ -19,8 +19,12 @@ import joblib
 import numpy as np
 from tabulate import tabulate
 
-from stages.common.artifacts import Dataset, Examples, UInt8Array
-from stages.common.params import Model, load_params
+from stages.common.data import Dataset, Examples
+from stages.common.files import UInt8Array
+from stages.common.params import Model, Train, load_params
+from stages.engine.determinism import set_up_tensorflow
+from stages.engine.trial import Data, Trial
+from stages.engine.workers import open_threads
 
 N_ROUNDS, N_EPOCHS = 3, 1
 N_TRAIN, N_VALIDATION, BATCH_SIZE, SEED = 48_000, 12_000, 32, 42
@@ -62,37 +66,26 @@ def compare(network: str, optimizer: str) -> tuple[object, ...]:
 
 def engine_s(network: str, name: str) -> float:
     """Seconds per epoch and training, trials with their validation, one on each core."""
-    # First of all, since it settles how TensorFlow computes.
-    from stages.train.loop import Slot, resolve_jit_compile, to_tensors  # isort: skip
-    import keras
+    set_up_tensorflow()
+    from stages.engine.training import plan_work
 
-    from stages.train.environment import describe_environment
-    from stages.train.models import build_model
-    from stages.train.optimizers import build_optimizer
-    from stages.train.trial import Trial, run_trial
-
-    train, validation = Examples(*_examples(network)), Examples(*_examples(network, N_VALIDATION))
-    splits = to_tensors(train), to_tensors(validation)
+    data = Data(Examples(*_examples(network)), Examples(*_examples(network, N_VALIDATION)))
     dataset = Dataset("", tuple("0123456789"), 28, 28, 1, 255, (N_TRAIN,), (), (), ())
-    settings = Model(name=network, hidden_units=(100,), activation="relu", dropout=0)
+    params = load_params()
+    changes = {
+        "model": Model(name=network, hidden_units=(100,), activation="relu", dropout=0),
+        "train": Train(epochs=N_EPOCHS, batch_size=BATCH_SIZE, jit_compile="auto"),
+    }
+    trial = Trial("tuning", 1.0, SEED, setting=0)
+    with open_threads(N_CORES) as workers:
+        params = params.model_copy(update=changes)
+        work = plan_work(name, params, dataset, "", workers.environment)
 
-    def new_slot() -> Slot:
-        model, factor = build_model(settings, dataset), keras.Variable(1.0, trainable=False)
-        optimizer = build_optimizer(name, load_params().optimizers[name], factor)
-        jit_compile = resolve_jit_compile(model, "auto", describe_environment().devices)
-        return Slot(
-            model, optimizer, factor, *splits, batch_size=BATCH_SIZE, jit_compile=jit_compile
-        )
+        def run_epochs() -> None:
+            for future in [workers.submit(work, data, trial) for _ in range(N_CORES)]:
+                workers.collect(future)
 
-    slots = [new_slot() for _ in range(N_CORES)]
-    pool = joblib.Parallel(N_CORES, "threading")
-
-    def run_epochs() -> None:
-        trial = Trial("tuning", 1.0, SEED)
-        run = joblib.delayed(run_trial)
-        pool(run(slot, trial, epochs=N_EPOCHS, configured_rate=1.0) for slot in slots)
-
-    return _run_s(run_epochs) / (N_EPOCHS * N_CORES)
+        return _run_s(run_epochs) / (N_EPOCHS * N_CORES)
 
 
 def fit_s(network: str, name: str) -> float:

@@ -1,27 +1,21 @@
 """What all tests share."""
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from stages.engine.determinism import set_up_tensorflow
 
 # TensorFlow's own modules warn while they are imported, which is no fault of this project; the
 # import stands here, once, so that everywhere else a warning is an error.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    import stages.train.loop  # noqa: F401
+    set_up_tensorflow()
+    import keras  # noqa: F401
 
 PROJECT = Path(__file__).parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _spare_garbage_collection() -> Iterator[None]:
-    """statsmodels collects garbage whenever it adjusts p-values: a tenth of a second each time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gc.collect", lambda: 0)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,32 +2,39 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import keras
 import numpy as np
 
-from stages.common.artifacts import (
-    Dataset,
+from stages.common.data import Dataset, Examples, RawFile
+from stages.common.params import Model, Optimizer, Params, load_params
+from stages.common.runs import (
+    ARCHITECTURE,
+    EPOCHS,
+    RUN,
+    TRIALS,
+    WEIGHTS,
+    Completed,
+    Diverged,
     EpochRow,
-    Examples,
     Phase,
-    RawFile,
     Run,
+    Setting,
     TrialRow,
-    write_architecture,
-    write_epochs,
-    write_run,
-    write_trials,
-    write_weights,
 )
-from stages.common.params import Optimizer, Params, load_params
-from stages.evaluate.outcomes import Group, Outcome
+from stages.engine.environment import describe_environment
+from stages.engine.loop import Slot, to_tensors
+from stages.engine.models import Network, build_network
+from stages.engine.training import build_slot, plan_work
+from stages.engine.trial import Data, Work
+from stages.engine.workers import open_threads
+from stages.evaluate.scored import Group, ScoredRun
 from stages.evaluate.scoring import TrialScore
-from stages.train.sweep import Sweep, sweep
-from stages.train.work import Data
-from stages.train.workers import open_threads
+from stages.train.tuning import Trained, train
 from tests.conftest import PROJECT
 
 CLASS_NAMES = ("circle", "square", "triangle", "star")
@@ -83,53 +90,96 @@ def optimizer(**entry: Any) -> Optimizer:
 def small_params(optimizers: Mapping[str, Optimizer], **sections: Mapping[str, Any]) -> Params:
     """The committed parameters with little work; `sections` hold what else differs."""
     content = COMMITTED.model_dump(mode="json")
-    for section, values in SMALL.items():
-        content[section] |= values | dict(sections.get(section, {}))
+    for section in SMALL.keys() | sections.keys():
+        content[section] |= {**SMALL.get(section, {}), **sections.get(section, {})}
     content["optimizers"] = {name: entry.model_dump() for name, entry in optimizers.items()}
     return Params.model_validate_json(json.dumps(content))
 
 
-def small_sweep(
+def small_network(**model: Any) -> Network:
+    """The network of the small parameters, but for what `model` says."""
+    return build_network(small_params(COMMITTED.optimizers, model=model).model, DATASET)
+
+
+class Stretch(keras.layers.Layer):  # type: ignore[misc]
+    """What somebody may add: a weight from an initializer by name, and one from Keras's default."""
+
+    def build(self, shape: Any) -> None:
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+        self.shift = self.add_weight(shape=(shape[-1],))
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * self.scale + self.shift
+
+
+def unnamed_network(pixels: keras.KerasTensor, settings: Model) -> keras.KerasTensor:
+    """A network to be added to MODELS: layers of many kinds, none of which has a name."""
+    hidden = keras.layers.Flatten()(pixels)
+    nested = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.ReLU()]
+    hidden = keras.Sequential(nested)(hidden)
+    hidden = keras.layers.Dropout(settings.dropout)(hidden)
+    hidden = Stretch()(keras.layers.Dense(8)(hidden))
+    hidden = keras.layers.Dropout(settings.dropout)(hidden)
+    return keras.layers.BatchNormalization()(keras.layers.Dense(8)(hidden))
+
+
+def small_work(entry: Optimizer, **sections: Mapping[str, Any]) -> Work:
+    """What the trials of one optimizer have in common, for `DATA`."""
+    params = small_params({"it": entry}, **sections)
+    return plan_work("it", params, DATASET, "", describe_environment())
+
+
+def small_slot(
+    entry: Optimizer, validation: Examples | None = None, **sections: Mapping[str, Any]
+) -> Slot:
+    """A slot that trains on `DATA`, or validates on other images."""
+    images = VALIDATION if validation is None else validation
+    return build_slot(small_work(entry, **sections), to_tensors(TRAIN), to_tensors(images))
+
+
+def small_training(
     entry: Optimizer, store: Path | None = None, n_workers: int = 1, **sections: Mapping[str, Any]
-) -> Sweep:
+) -> Trained:
     """Trains one optimizer; without a store, as if nothing had ever been trained."""
     params = small_params({"it": entry}, **sections)
-    with TemporaryDirectory() as nowhere:
-        store_folder = store or Path(nowhere)
-        with open_threads(n_workers) as workers:
-            found = sweep(["it"], params, DATASET, DATA, store_folder=store_folder, workers=workers)
-    return found["it"]
+    with TemporaryDirectory() as nowhere, open_threads(n_workers) as workers:
+        folder = store or Path(nowhere)
+        return train("it", params, DATASET, DATA, store_folder=folder, workers=workers)
 
 
-def write_sweep(folder: Path, result: Sweep) -> None:
+def write_trained(folder: Path, trained: Trained) -> None:
     """What evaluate reads of `runs/NAME`."""
-    write_trials(folder, result.trials)
-    write_epochs(folder, result.epochs)
-    write_weights(folder, result.weights)
-    write_architecture(folder, result.architecture)
-    write_run(folder, result.run)
+    TRIALS.write(folder, trained.trials)
+    EPOCHS.write(folder, trained.epochs)
+    WEIGHTS.write(folder, trained.weights)
+    ARCHITECTURE.write(folder, trained.architecture)
+    RUN.write(folder, trained.run)
 
 
 N_STEPS_PER_EPOCH = 5
 
 
 def trial_row(
-    phase: Phase, factor: float, seed: int, accuracy: float | None, n_epochs: int = 5
+    phase: Phase, setting: int, seed: int, accuracy: float | None, n_epochs: int = 5
 ) -> TrialRow:
     """A trial that ended with this validation accuracy; None for one that diverged."""
-    return TrialRow(
+    diverged = Diverged(
         phase=phase,
-        learning_rate_factor=factor,
-        learning_rate=0.1 * factor,
+        setting=setting,
+        learning_rate=0.1,
         seed=seed,
-        status="diverged" if accuracy is None else "completed",
         n_epochs=n_epochs,
         n_steps=n_epochs * N_STEPS_PER_EPOCH,
+    )
+    if accuracy is None:
+        return diverged
+    return Completed(
+        **{key: value for key, value in vars(diverged).items() if key != "outcome"},
         train_loss=accuracy,
         train_accuracy=accuracy,
         validation_loss=accuracy,
         validation_accuracy=accuracy,
-        best_epoch=None if accuracy is None else n_epochs,
+        best_epoch=n_epochs,
         best_validation_accuracy=accuracy,
     )
 
@@ -138,28 +188,29 @@ def group(
     accuracies: Sequence[float],
     curves: Sequence[Sequence[float]] | None = None,
     *,
-    factor: float = 1.0,
-    n_diverged: int = 0,
+    setting: int = 1,
+    n_failed: int = 0,
 ) -> Group:
     """Confirmation trials: seeds 1, 2, ... completed, those after them diverged.
 
     Args:
         accuracies: On the test images, by seed.
         curves: Validation accuracies after each epoch, by seed; flat, at `accuracies`, if None.
-        factor: Learning rate factor; the configured rate is 0.1.
-        n_diverged: Trials without scores.
+        setting: Place in the grid.
+        n_failed: Trials without scores.
     """
     curves = curves or [[accuracy] * 5 for accuracy in accuracies]
-    completed = tuple(
-        trial_row("confirmation", factor, seed, curve[-1], len(curve))
+    rows = [
+        trial_row("confirmation", setting, seed, curve[-1], len(curve))
         for seed, curve in enumerate(curves, start=1)
-    )
-    diverged = tuple(
-        trial_row("confirmation", factor, len(curves) + i, None) for i in range(1, 1 + n_diverged)
-    )
+    ]
+    completed = tuple(row for row in rows if isinstance(row, Completed))
+    rows += [
+        trial_row("confirmation", setting, len(curves) + i, None) for i in range(1, 1 + n_failed)
+    ]
     images = np.arange(DATASET.n_test)
     return Group(
-        rows=(*completed, *diverged),
+        rows=tuple(rows),
         completed=completed,
         scores=tuple(
             TrialScore(images, images < accuracy * len(images), accuracy, 1 - accuracy)
@@ -167,7 +218,7 @@ def group(
         ),
         curves=tuple(
             tuple(
-                EpochRow("confirmation", factor, row.seed, epoch, value, value, value, value)
+                EpochRow("confirmation", setting, row.seed, epoch, value, value, value, value)
                 for epoch, value in enumerate(curve, start=1)
             )
             for row, curve in zip(completed, curves, strict=True)
@@ -175,7 +226,7 @@ def group(
     )
 
 
-# The best in the middle.
+# The best in the middle, at the configured rate.
 TUNING: Mapping[float, Sequence[float | None]] = {
     0.1: [0.5, 0.5],
     1.0: [0.9, 0.9],
@@ -183,7 +234,7 @@ TUNING: Mapping[float, Sequence[float | None]] = {
 }
 
 
-def outcome(
+def scored_run(
     tuned: Group,
     configured: Group | None = None,
     *,
@@ -191,25 +242,48 @@ def outcome(
     class_name: str = "SGD",
     n_state: int = 0,
     **arguments: Any,
-) -> Outcome:
+) -> ScoredRun:
     """An optimizer's run from plain numbers.
 
     Args:
-        tuned: What tuning chose.
+        tuned: What tuning chose; its setting is a place in `tuning`.
         configured: None where that is the same.
-        tuning: Validation accuracies by factor; None for a diverged trial.
+        tuning: Validation accuracies by factor; None for a diverged trial. The rate is a tenth of
+            the factor.
         class_name: Of Keras.
         n_state: For 100 parameters.
         arguments: What else Keras's configuration holds.
     """
-    factor = tuned.rows[0].learning_rate_factor
-    return Outcome(
-        run=Run(class_name, arguments, factor, True, 100, n_state, {"keras": "3.12.4"}),
+    settings = tuple(Setting(factor, 0.1 * factor) for factor in tuning)
+    tuned = _at_rate(tuned, settings)
+    confirmed = _at_rate(configured, settings) if configured else tuned
+    return ScoredRun(
+        run=Run(
+            class_name=class_name,
+            optimizer=arguments,
+            settings=settings,
+            tuned=tuned.rows[0].setting,
+            configured=confirmed.rows[0].setting,
+            jit_compile=True,
+            n_parameters=100,
+            n_state=n_state,
+            versions={"keras": "3.15.1"},
+        ),
         tuning=tuple(
-            trial_row("tuning", factor, seed, accuracy)
-            for factor, accuracies in tuning.items()
+            replace(trial_row("tuning", setting, seed, accuracy), learning_rate=0.1 * factor)
+            for setting, (factor, accuracies) in enumerate(tuning.items())
             for seed, accuracy in enumerate(accuracies, start=91)
         ),
         tuned=tuned,
-        configured=configured or tuned,
+        configured=confirmed,
+    )
+
+
+def _at_rate(trials: Group, settings: Sequence[Setting]) -> Group:
+    """The same trials with the learning rate of their setting."""
+    rate = settings[trials.rows[0].setting].learning_rate
+    return replace(
+        trials,
+        rows=tuple(replace(row, learning_rate=rate) for row in trials.rows),
+        completed=tuple(replace(row, learning_rate=rate) for row in trials.completed),
     )

@@ -3,14 +3,13 @@
 import sys
 import time
 from collections.abc import Callable
+from typing import Self
 
 from tqdm import tqdm
 
+from stages.common.errors import InputError
+
 LINE_INTERVAL_S = 10.0
-
-
-class InputError(Exception):
-    """A fault of the input, told to the person who can mend it: where, what, and what is right."""
 
 
 def run_stage(main: Callable[[], None]) -> None:
@@ -84,7 +83,7 @@ class Progress:
         self._total -= n
         self._bar.total = self._total
 
-    def __enter__(self) -> "Progress":  # noqa: PYI034, Python 3.10 has no typing.Self
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,5 +92,5 @@ class Progress:
 
     def _print_line(self, time_note: str) -> None:
         if not self._is_terminal:
-            facts = [f"{self._done} of {self._total} {self._unit}", time_note]
-            notice(f"{self._label}: {', '.join(facts + [self._note] * bool(self._note))}")
+            facts = (f"{self._done} of {self._total} {self._unit}", time_note, self._note)
+            notice(f"{self._label}: {', '.join(filter(None, facts))}")

@@ -5,14 +5,12 @@ Run as a program, it prints the JSON schema that editors use: `python -m stages.
 
 import difflib
 import json
-import re
 from collections.abc import Iterable
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -27,8 +25,10 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from stages.common.console import InputError
+from stages.common.errors import InputError, one_line
 
 PARAMS_PATH = Path("params.yaml")
 MAX_SEED = 2**32 - 1
@@ -73,7 +73,7 @@ class Simulated(_Section):
     seed: Seed
 
 
-class Dataset(_Section):
+class DatasetParams(_Section):
     name: str = Field(
         description="A data set of stages/download/catalogue.py.",
         examples=["digits", "fashion_mnist", "mnist", "kmnist", "simulated"],
@@ -90,7 +90,7 @@ class Split(_Section):
 
 
 class Model(_Section):
-    name: str = Field(description="A model of stages/train/models.py.", examples=["mlp", "cnn"])
+    name: str = Field(description="A model of stages/engine/models.py.", examples=["mlp", "cnn"])
     hidden_units: tuple[PositiveInt, ...] = Field(
         description="Width of each dense hidden layer; [] for none."
     )
@@ -121,7 +121,7 @@ class Confirmation(_Section):
     seeds: Distinct[Seed]
 
 
-class Comparison(_Section):
+class ComparisonParams(_Section):
     confidence: Fraction = Field(
         description="Level of the intervals; tests are made at 1 - confidence."
     )
@@ -170,13 +170,13 @@ class Optimizer(_KerasObject):
 class Params(_Section):
     """Every knob of the experiment."""
 
-    dataset: Dataset
+    dataset: DatasetParams
     split: Split
     model: Model
     train: Train
     tuning: Tuning
     confirmation: Confirmation
-    comparison: Comparison
+    comparison: ComparisonParams
     optimizers: dict[OptimizerName, Optimizer] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -193,52 +193,41 @@ def load_params(path: Path = PARAMS_PATH) -> Params:
     """Reads and checks the whole file, so that no stage starts on half-good parameters.
 
     Raises:
-        InputError: If the file is missing, is no YAML or breaks a rule: one line for each fault,
+        InputError: If the file is missing, is not YAML or breaks a rule: one line for each fault,
             with the key and what would be right.
     """
     try:
-        # By way of JSON, where strict means what a reader of YAML expects: 1 is a number that a
-        # fraction accepts, a list is a list, and "1" is text.
-        content = yaml_to_json(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
     try:
-        return Params.model_validate_json(content)
+        loaded = read_yaml(content)
+    except ValueError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
+    try:
+        # Through JSON, because pydantic's strict mode for JSON accepts what a YAML author means:
+        # 1 for a float and a list for a tuple, but no text for a number.
+        return Params.model_validate_json(json.dumps(loaded))
     except ValidationError as error:
         faults = error.errors(include_url=False)
         raise InputError("\n".join(f"{path}: {_describe(fault)}" for fault in faults)) from None
 
 
-def yaml_to_json(text: str | bytes) -> str:
-    """YAML as this project reads it, in JSON's clothes.
+def read_yaml(content: bytes) -> Any:
+    """The value of a YAML 1.2 document, read as DVC reads it; dates and the like become text.
 
     Raises:
-        yaml.YAMLError, ValueError, TypeError: If it is none, or nothing that JSON can hold.
+        ValueError: If it is not valid YAML, or nothing that JSON can hold.
     """
-    return json.dumps(yaml.load(text, Loader=_Loader), default=str)  # noqa: S506, a SafeLoader
+    try:
+        return json.loads(json.dumps(YAML(typ="safe").load(content), default=str))
+    except (YAMLError, RecursionError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(one_line(error)) from None
 
 
 def schema() -> str:
     """The JSON schema of `params.yaml`, as text."""
     return json.dumps(Params.model_json_schema(), indent=2) + "\n"
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML reads `1e-3` as text; DVC, by YAML 1.2, as a number. So do we."""
-
-
-# Nor do yes, no, on and off mean true and false to it.
-_Loader.yaml_implicit_resolvers = {
-    first: [rule for rule in rules if first in "tTfF" or rule[0] != "tag:yaml.org,2002:bool"]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
 
 
 def _describe(fault: ErrorDetails) -> str:

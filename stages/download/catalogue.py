@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.common.artifacts import RawArrays, RawFile, Source, UInt8Array, write_raw_arrays
-from stages.common.console import InputError
-from stages.common.params import Dataset
+from stages.common.data import RAW_ARRAYS, RawArrays, RawFile, Source
+from stages.common.errors import InputError
+from stages.common.files import UInt8Array
+from stages.common.params import DatasetParams
 from stages.download.fetch import fetch
 
-Obtain = Callable[[Dataset, Path], Source]
+Obtain = Callable[[DatasetParams, Path], Source]
 
 _IDX_NAMES = (
     "train-images-idx3-ubyte.gz",
@@ -27,7 +28,7 @@ _IDX_NAMES = (
 _DIGITS = tuple("0123456789")
 
 
-def obtain(dataset: Dataset, folder: Path) -> Source:
+def obtain(dataset: DatasetParams, folder: Path) -> Source:
     """Puts the data set's files into the folder, each under its name only once it is verified.
 
     Args:
@@ -50,7 +51,7 @@ def _published(
     """A data set in MNIST's four files, given as (bytes, SHA-256) in the order of `_IDX_NAMES`."""
     raw_files = tuple(RawFile(name, *file) for name, file in zip(_IDX_NAMES, files, strict=True))
 
-    def download(dataset: Dataset, folder: Path) -> Source:
+    def download(dataset: DatasetParams, folder: Path) -> Source:
         first = os.environ.get("DATASET_MIRROR")
         for file in raw_files:
             fetch(file, [first, *mirrors] if first else mirrors, folder)
@@ -59,7 +60,7 @@ def _published(
     return download
 
 
-def digits(dataset: Dataset, folder: Path) -> Source:
+def digits(dataset: DatasetParams, folder: Path) -> Source:
     """The 1,797 digits of 8 x 8 pixels, 0 to 16, that scikit-learn carries.
 
     They come without a test part, so every fifth image is one: 359 for the test, 1,438 to train on.
@@ -77,7 +78,7 @@ def digits(dataset: Dataset, folder: Path) -> Source:
     return _made(dataset, folder, arrays, _DIGITS, "scikit-learn, sklearn.datasets.load_digits")
 
 
-def simulated(dataset: Dataset, folder: Path) -> Source:
+def simulated(dataset: DatasetParams, folder: Path) -> Source:
     """One random prototype image per class, plus normal noise; labels uniform and balanced."""
     settings = dataset.simulated
     generator = np.random.default_rng(settings.seed)
@@ -97,12 +98,15 @@ def simulated(dataset: Dataset, folder: Path) -> Source:
 
 
 def _made(
-    dataset: Dataset, folder: Path, arrays: RawArrays, class_names: tuple[str, ...], origin: str
+    dataset: DatasetParams,
+    folder: Path,
+    arrays: RawArrays,
+    class_names: tuple[str, ...],
+    origin: str,
 ) -> Source:
-    path = folder / "arrays.npz"
-    write_raw_arrays(path, arrays)
-    content = path.read_bytes()
-    file = RawFile(path.name, len(content), sha256(content).hexdigest())
+    RAW_ARRAYS.write(folder, arrays)
+    content = (folder / RAW_ARRAYS.name).read_bytes()
+    file = RawFile(RAW_ARRAYS.name, len(content), sha256(content).hexdigest())
     return Source(dataset.name, "npz", (origin,), class_names, (file,))
 
 

@@ -15,8 +15,10 @@ from typing import BinaryIO
 
 import requests
 
-from stages.common.artifacts import RawFile, replacing
-from stages.common.console import InputError, Progress, notice
+from stages.common.console import Progress, notice
+from stages.common.data import RawFile
+from stages.common.errors import InputError
+from stages.common.files import replacing
 
 CACHE = Path(".cache/downloads")
 N_ATTEMPTS = 3
@@ -126,7 +128,7 @@ def _transfer(mirror: str, file: RawFile, partial: Path) -> None:
 
 @contextmanager
 def _open(mirror: str, file: RawFile, begun_at: int) -> Iterator[tuple[Iterator[bytes], int]]:
-    """The mirror's bytes and the offset at which they begin: begun_at or, unwillingly, 0."""
+    """The mirror's bytes and the offset at which they begin; 0 if it does not support ranges."""
     if "://" in mirror:
         yield from _open_url(f"{mirror.rstrip('/')}/{file.name}", begun_at)
     else:

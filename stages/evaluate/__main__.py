@@ -1,40 +1,47 @@
 """`python -m stages.evaluate`: test scores, statistics and verdict, and the data of the plots."""
 
-from stages.common.artifacts import (
-    RUNS,
-    TEST,
-    read_dataset,
-    read_examples,
-    write_accuracy_points,
-    write_budget_points,
-    write_comparison,
-    write_confusion,
-    write_curve_points,
-    write_metrics,
-    write_mistakes,
-    write_pairs,
-    write_scores,
-    write_tuning_points,
-)
+from pathlib import Path
+
 from stages.common.console import run_stage
+from stages.common.data import DATASET, PROCESSED, TEST
 from stages.common.params import load_params
-from stages.evaluate.comparison import evaluate, remove_stale_runs
+from stages.common.results import (
+    ACCURACIES,
+    BUDGET,
+    COMPARISON,
+    CONFUSION,
+    CURVES,
+    EVALUATION,
+    METRICS,
+    MISTAKES,
+    PAIRS,
+    PLOTS,
+    SCORES,
+    TUNING,
+)
+from stages.common.runs import RUNS
+from stages.engine.determinism import set_up_tensorflow
 
 
 def main() -> None:
     params = load_params()
+    dataset, test = DATASET.read(PROCESSED), TEST.read(PROCESSED)
+    set_up_tensorflow()
+    # Only now, since this imports Keras.
+    from stages.evaluate.comparison import evaluate, remove_stale_runs
+
     remove_stale_runs(RUNS, params.optimizers)
-    result = evaluate(params, read_dataset(), read_examples(TEST), RUNS)
-    write_comparison(result.comparison)
-    write_metrics(result.comparison)
-    write_pairs(result.comparison.pairs)
-    write_scores(result.scores)
-    write_curve_points(result.curves)
-    write_accuracy_points(result.accuracies)
-    write_confusion(result.confusion)
-    write_tuning_points(result.tuning)
-    write_budget_points(result.budget)
-    write_mistakes(result.mistakes)
+    result = evaluate(params, dataset, test, RUNS)
+    COMPARISON.write(EVALUATION, result.comparison)
+    METRICS.write(Path(), result.metrics)
+    PAIRS.write(EVALUATION, result.comparison.pairs)
+    SCORES.write(EVALUATION, result.scores)
+    MISTAKES.write(EVALUATION, result.mistakes)
+    CURVES.write(PLOTS, result.curves)
+    ACCURACIES.write(PLOTS, result.accuracies)
+    CONFUSION.write(PLOTS, result.confusion)
+    TUNING.write(PLOTS, result.tuning)
+    BUDGET.write(PLOTS, result.budget)
 
 
 run_stage(main)

@@ -1,16 +1,18 @@
 """Validity checks: is the experiment itself sound?
 
-Each check is a function from the evidence to its findings; `CHECKS` names them all.
+Each check is a function from an experiment to its findings; `CHECKS` names them all.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from stages.common.artifacts import Confirmed, Dataset, EpochRow, Finding, Pair, Run
+from stages.common.data import Dataset
 from stages.common.params import Model
+from stages.common.results import Confirmed, Finding, Pair
+from stages.common.runs import Completed, EpochRow, Run, TrialRow
 from stages.evaluate.criteria import enumerate_names, grid_points
-from stages.evaluate.outcomes import Group, Outcome
+from stages.evaluate.scored import Group, ScoredRun
 from stages.evaluate.statistics import estimate, paired_difference
 
 LARGE_SHARE = 0.5
@@ -21,38 +23,36 @@ _MOMENTUM = ("momentum", "nesterov")
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Experiment:
     """What the checks look at; mappings and pairs are of the optimizers at their tuned rates."""
 
     dataset: Dataset
     model: Model
-    outcomes: Mapping[str, Outcome]
+    runs: Mapping[str, ScoredRun]
     pairs: Sequence[Pair]
     confidence: float
     margin: float
 
     def summary(self, name: str) -> Confirmed:
-        return self.outcomes[name].tuned.summarise(self.confidence)
+        return self.runs[name].tuned.summarise(self.confidence)
 
 
-def find_faults(evidence: Evidence) -> tuple[Finding, ...]:
+def find_faults(experiment: Experiment) -> tuple[Finding, ...]:
     """All that the checks find, in their order and by name."""
-    return tuple(finding for check in CHECKS for finding in check(evidence))
+    return tuple(finding for check in CHECKS for finding in check(experiment))
 
 
-def check_edge_of_grid(evidence: Evidence) -> Iterator[Finding]:
+def check_edge_of_grid(experiment: Experiment) -> Iterator[Finding]:
     """Tuning chose the lowest or the highest rate it was offered.
 
     Source: Godbole et al. 2023, Deep learning tuning playbook.
     """
     for extreme, further in (("lowest", "lower"), ("highest", "higher")):
         rates = {}
-        for name, outcome in evidence.outcomes.items():
-            grid = grid_points(outcome.tuning)
+        for name, run in experiment.runs.items():
+            grid = grid_points(run.run, run.tuning)
             edge = grid[0 if extreme == "lowest" else -1]
-            factor = edge.learning_rate_factor
-            is_chosen = factor == outcome.run.tuned_learning_rate_factor
-            if len(grid) > 1 and is_chosen and outcome.tuned.completed:
+            if len(grid) > 1 and edge.setting == run.run.tuned and run.tuned.completed:
                 rates[name] = f"{name} ({edge.learning_rate:.3g})"
         if rates:
             yield Finding(
@@ -64,40 +64,40 @@ def check_edge_of_grid(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def check_divergence(evidence: Evidence) -> Iterator[Finding]:
-    """Trials diverged with fresh seeds, or half of those in tuning did."""
-    for name, outcome in evidence.outcomes.items():
-        tuned = outcome.tuned
-        n_tuning = sum(row.status == "diverged" for row in outcome.tuning)
-        if tuned.n_diverged:
+def check_failures(experiment: Experiment) -> Iterator[Finding]:
+    """Trials diverged or failed with fresh seeds, or half of those in tuning did."""
+    for name, run in experiment.runs.items():
+        tuned = run.tuned
+        n_tuning = sum(not isinstance(row, Completed) for row in run.tuning)
+        if tuned.n_failed:
+            others = ", and its scores are those of the others" if tuned.completed else ""
             yield Finding(
-                "divergence",
+                "failures",
                 (name,),
-                f"{name}: {tuned.n_diverged} of {len(tuned.rows)} trials diverged with fresh "
-                "seeds at the rate that tuning chose"
-                f"{', and its scores are those of the others' * bool(tuned.completed)}.",
+                f"{name}: {tuned.n_failed} of {len(tuned.rows)} trials {_verb(tuned.rows)} with "
+                f"fresh seeds at the rate that tuning chose{others}.",
                 "Set a lower learning_rate, or tune with more seeds.",
             )
-        elif n_tuning >= LARGE_SHARE * len(outcome.tuning):
+        elif n_tuning >= LARGE_SHARE * len(run.tuning):
             yield Finding(
-                "divergence",
+                "failures",
                 (name,),
-                f"{name}: {n_tuning} of {len(outcome.tuning)} tuning trials diverged, so that "
-                "much of its budget was lost.",
+                f"{name}: {n_tuning} of {len(run.tuning)} tuning trials {_verb(run.tuning)}, so "
+                "that much of its budget was lost.",
                 "Set a lower learning_rate.",
             )
 
 
-def check_still_improving(evidence: Evidence) -> Iterator[Finding]:
+def check_still_improving(experiment: Experiment) -> Iterator[Finding]:
     """Validation accuracy rose by more than the margin in the last fifth of the epochs."""
     rises = {}
-    for name, outcome in evidence.outcomes.items():
-        gain = estimate(_last_gains(outcome.tuned), evidence.confidence)
+    for name, run in experiment.runs.items():
+        gain = estimate(_last_gains(run.tuned), experiment.confidence)
         is_sure = gain.low is None or gain.low > 0
-        if gain.mean is not None and gain.mean > evidence.margin and is_sure:
+        if gain.mean is not None and gain.mean > experiment.margin and is_sure:
             rises[name] = f"{name} (by {gain.mean:.4f})"
     if rises:
-        curve = evidence.outcomes[next(iter(rises))].tuned.curves[0]
+        curve = experiment.runs[next(iter(rises))].tuned.curves[0]
         yield Finding(
             "still_improving",
             tuple(rises),
@@ -107,20 +107,20 @@ def check_still_improving(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def check_tuning_misled(evidence: Evidence) -> Iterator[Finding]:
+def check_tuning_misled(experiment: Experiment) -> Iterator[Finding]:
     """The configured rate is clearly better on fresh seeds than the one that tuning chose."""
-    for name, outcome in evidence.outcomes.items():
+    for name, run in experiment.runs.items():
         tuned, configured = (
-            outcome.tuned.sample.accuracies,
-            outcome.configured.sample.accuracies,
+            run.tuned.sample.accuracies,
+            run.configured.sample.accuracies,
         )
         seeds = sorted(tuned.keys() & configured.keys())
-        if len(seeds) < 2 or outcome.configured.n_diverged > outcome.tuned.n_diverged:
+        if len(seeds) < 2 or run.configured.n_failed > run.tuned.n_failed:
             continue
         difference = paired_difference(
             [tuned[seed] - configured[seed] for seed in seeds],
-            evidence.confidence,
-            resolution=1 / evidence.dataset.n_test,
+            experiment.confidence,
+            resolution=1 / experiment.dataset.n_test,
         )
         if difference.high < 0:
             yield Finding(
@@ -132,15 +132,15 @@ def check_tuning_misled(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def check_identical_curves(evidence: Evidence) -> Iterator[Finding]:
+def check_identical_curves(experiment: Experiment) -> Iterator[Finding]:
     """Two optimizers have the same learning curves to the last digit."""
-    for (one, first), (other, second) in combinations(evidence.outcomes.items(), 2):
+    for (one, first), (other, second) in combinations(experiment.runs.items(), 2):
         curves, others = (
             [
                 [(row.train_loss, row.validation_loss, row.validation_accuracy) for row in curve]
-                for curve in outcome.tuned.curves
+                for curve in run.tuned.curves
             ]
-            for outcome in (first, second)
+            for run in (first, second)
         )
         if curves and curves == others:
             yield Finding(
@@ -152,7 +152,7 @@ def check_identical_curves(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def check_nesterov_behind_sgd(evidence: Evidence) -> Iterator[Finding]:
+def check_nesterov_behind_sgd(experiment: Experiment) -> Iterator[Finding]:
     """SGD with Nesterov momentum is clearly worse than the plain SGD that it contains.
 
     Source: Choi et al. 2019, arXiv:1910.05446: an optimizer tuned well is never behind one that it
@@ -168,8 +168,8 @@ def check_nesterov_behind_sgd(evidence: Evidence) -> Iterator[Finding]:
             and all(nesterov.get(k) == v for k, v in plain.items() if k not in _MOMENTUM)
         )
 
-    runs = {name: outcome.run for name, outcome in evidence.outcomes.items()}
-    for pair in evidence.pairs:
+    runs = {name: run.run for name, run in experiment.runs.items()}
+    for pair in experiment.pairs:
         if pair.label == "better" and is_contained(runs[pair.first], runs[pair.second]):
             yield Finding(
                 "nesterov_behind_sgd",
@@ -180,9 +180,9 @@ def check_nesterov_behind_sgd(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def check_absent_classes(evidence: Evidence) -> Iterator[Finding]:
+def check_absent_classes(experiment: Experiment) -> Iterator[Finding]:
     """A split holds no image of some class."""
-    dataset = evidence.dataset
+    dataset = experiment.dataset
     splits = {
         "training": dataset.train_counts,
         "validation": dataset.validation_counts,
@@ -202,36 +202,36 @@ def check_absent_classes(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def check_guessing(evidence: Evidence) -> Iterator[Finding]:
+def check_guessing(experiment: Experiment) -> Iterator[Finding]:
     """Test accuracy is no better than naming the most frequent class every time."""
-    counts = evidence.dataset.test_counts
+    counts = experiment.dataset.test_counts
     guessing = max(counts) / sum(counts)
     if guessing == 1:
         return
     # Two standard errors of a guess's accuracy on as many images.
     chance = min(guessing + 2 * (guessing * (1 - guessing) / sum(counts)) ** 0.5, 0.999)
-    for name in evidence.outcomes:
-        mean = evidence.summary(name).test_accuracy.mean
+    for name in experiment.runs:
+        mean = experiment.summary(name).test_accuracy.mean
         if mean is not None and mean <= chance:
             yield Finding(
                 "guessing",
                 (name,),
-                f"{name} learned nothing that shows: its test accuracy of {mean:.4f} is not "
-                f"clearly better than always naming the most frequent class ({guessing:.4f}).",
+                f"{name} did no better than guessing: its test accuracy of {mean:.4f} is not "
+                f"clearly above that of always naming the most frequent class ({guessing:.4f}).",
                 "Look for a better learning_rate, or for a fault in the data.",
             )
 
 
-def check_known_band(evidence: Evidence) -> Iterator[Finding]:
+def check_known_band(experiment: Experiment) -> Iterator[Finding]:
     """The textbook's network on the whole of Fashion-MNIST does unbelievably well or badly."""
     is_textbook = (
-        evidence.dataset.name == "fashion_mnist"
-        and evidence.dataset.n_train >= 40_000
-        and (evidence.model.name, evidence.model.hidden_units) == ("mlp", (100,))
+        experiment.dataset.name == "fashion_mnist"
+        and experiment.dataset.n_train >= 40_000
+        and (experiment.model.name, experiment.model.hidden_units) == ("mlp", (100,))
     )
-    means = {name: evidence.summary(name).test_accuracy.mean for name in evidence.outcomes}
+    means = {name: experiment.summary(name).test_accuracy.mean for name in experiment.runs}
     known = {name: mean for name, mean in means.items() if mean is not None}
-    curves = [curve for outcome in evidence.outcomes.values() for curve in outcome.tuned.curves]
+    curves = [curve for run in experiment.runs.values() for curve in run.tuned.curves]
     if not is_textbook or not known or max(map(len, curves)) < 5:
         return
     low, high = FASHION_MNIST_BAND
@@ -246,16 +246,16 @@ def check_known_band(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def check_test_images(evidence: Evidence) -> Iterator[Finding]:
+def check_test_images(experiment: Experiment) -> Iterator[Finding]:
     """What is sure over seeds, better or tied, is not sure over test images."""
     close = [
         pair
-        for pair in evidence.pairs
+        for pair in experiment.pairs
         if pair.label != "undecided"
         and pair.mean_difference is not None
         and pair.test_set_half_width is not None
         and pair.test_set_half_width
-        > (evidence.margin if pair.label == "tied" else pair.mean_difference)
+        > (experiment.margin if pair.label == "tied" else pair.mean_difference)
     ]
     if close:
         named = enumerate_names(
@@ -267,18 +267,18 @@ def check_test_images(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "test_images",
             tuple(dict.fromkeys(name for pair in close for name in (pair.first, pair.second))),
-            f"{named}: sure over seeds, but the choice of the {evidence.dataset.n_test:,} test "
+            f"{named}: sure over seeds, but the choice of the {experiment.dataset.n_test:,} test "
             "images alone could make it otherwise.",
             "Test on more images before you rely on it.",
         )
 
 
-CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Experiment], Iterator[Finding]], ...] = (
     check_absent_classes,
     check_guessing,
     check_known_band,
     check_identical_curves,
-    check_divergence,
+    check_failures,
     check_edge_of_grid,
     check_still_improving,
     check_tuning_misled,
@@ -290,7 +290,7 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
 def _last_gains(group: Group) -> list[float]:
     """By trial, validation accuracy at the last epoch less that before the last fifth of them."""
     return [
-        (curve[-1].validation_accuracy or 0.0) - (curve[-1 - n_last].validation_accuracy or 0.0)
+        curve[-1].validation_accuracy - curve[-1 - n_last].validation_accuracy
         for curve in group.curves
         if (n_last := _n_last(curve)) < len(curve)
     ]
@@ -298,3 +298,9 @@ def _last_gains(group: Group) -> list[float]:
 
 def _n_last(curve: Sequence[EpochRow]) -> int:
     return max(1, round(LAST_PART * len(curve)))
+
+
+def _verb(rows: Sequence[TrialRow]) -> str:
+    """What those did that were not completed."""
+    outcomes = {row.outcome for row in rows} - {"completed"}
+    return " or ".join(sorted(outcomes))

@@ -7,8 +7,10 @@ from statistics import median
 
 import numpy as np
 
-from stages.common.artifacts import Criteria, EpochRow, FloatArray, TrialRow
-from stages.evaluate.outcomes import Outcome
+from stages.common.files import FloatArray
+from stages.common.results import Criteria
+from stages.common.runs import Completed, EpochRow, Run, TrialRow
+from stages.evaluate.scored import ScoredRun
 from stages.evaluate.statistics import expected_best
 
 POINT = 0.01
@@ -16,60 +18,65 @@ POINT = 0.01
 
 @dataclass(frozen=True)
 class GridPoint:
-    """One learning rate's tuning trials; the mean is over the completed ones, None without any."""
+    """One setting's tuning trials; the mean is over the completed ones, None without any."""
 
+    setting: int
     learning_rate_factor: float
     learning_rate: float
     validation_accuracy: float | None
     n_trials: int
-    n_diverged: int
+    n_failed: int
 
 
-def grid_points(tuning: Iterable[TrialRow]) -> tuple[GridPoint, ...]:
+def grid_points(run: Run, tuning: Iterable[TrialRow]) -> tuple[GridPoint, ...]:
     """The grid from its lowest learning rate to its highest."""
-    by_factor: dict[float, list[TrialRow]] = {}
+    by_setting: dict[int, list[TrialRow]] = {}
     for row in tuning:
-        by_factor.setdefault(row.learning_rate_factor, []).append(row)
+        by_setting.setdefault(row.setting, []).append(row)
 
-    def point(factor: float) -> GridPoint:
-        rows = by_factor[factor]
-        scores = [row.validation_accuracy for row in rows if row.validation_accuracy is not None]
+    def point(setting: int) -> GridPoint:
+        rows = by_setting[setting]
+        scores = [row.validation_accuracy for row in rows if isinstance(row, Completed)]
         return GridPoint(
-            learning_rate_factor=factor,
-            learning_rate=rows[0].learning_rate,
+            setting=setting,
+            learning_rate_factor=run.settings[setting].learning_rate_factor,
+            learning_rate=run.settings[setting].learning_rate,
             validation_accuracy=fsum(scores) / len(scores) if scores else None,
             n_trials=len(rows),
-            n_diverged=sum(row.status == "diverged" for row in rows),
+            n_failed=len(rows) - len(scores),
         )
 
-    return tuple(point(factor) for factor in sorted(by_factor))
+    return tuple(sorted(map(point, by_setting), key=lambda p: p.learning_rate_factor))
 
 
-def measure(outcome: Outcome, *, target: float | None, guessing: float) -> Criteria:
+def measure(scored: ScoredRun, *, target: float | None, guessing: float) -> Criteria:
     """Scores an optimizer by everything but its accuracy.
 
     Args:
-        outcome: Its trials.
+        scored: Its trials.
         target: Validation accuracy to be reached, a fraction; None where there is none to name.
         guessing: Accuracy of always naming the most frequent class of the validation images: what
-            a diverged tuning trial leaves a person with.
+            a failed tuning trial leaves a person with.
     """
-    grid = grid_points(outcome.tuning)
-    low, high = good_rates(grid, outcome.run.tuned_learning_rate_factor)
-    each = [_epochs_of(curve, target) for curve in outcome.tuned.curves]
-    reached = sorted(epochs for epochs in each if epochs is not None)
-    middle = median([*reached, *[inf] * (len(outcome.tuned.rows) - len(reached))])
+    run, tuned, trials = scored.run, scored.tuned, scored.trials
+    grid = grid_points(run, scored.tuning)
+    low, high = good_rates(grid, run.tuned)
+    epochs_of = [_epochs_of(curve, target) for curve in tuned.curves]
+    reached = sorted(epochs for epochs in epochs_of if epochs is not None)
+    middle = median([*reached, *[inf] * (len(tuned.rows) - len(reached))])
     epochs = middle if middle < inf else None
-    one = outcome.tuned.rows[0]
-    trials = outcome.trials
+    steps = None
+    if epochs is not None:
+        steps = epochs * tuned.completed[0].n_steps / tuned.completed[0].n_epochs
+    n_completed = sum(isinstance(row, Completed) for row in trials)
     return Criteria(
         epochs_reached=tuple(reached),
         epochs_to_target=epochs,
-        steps_to_target=epochs and epochs * one.n_steps / one.n_epochs,
+        steps_to_target=steps,
         rate_low=low,
         rate_high=high,
-        diverged_share=sum(row.status == "diverged" for row in trials) / len(trials),
-        state_per_parameter=outcome.run.n_state / outcome.run.n_parameters,
+        failed_share=1 - n_completed / len(trials),
+        state_per_parameter=run.n_state / run.n_parameters,
         expected_best=expected_best([_score(point, guessing) for point in grid]),
     )
 
@@ -90,22 +97,23 @@ def epochs_to_target(accuracy: FloatArray, target: float) -> int | None:
     return int(reached[0]) + 1 if len(reached) else None
 
 
-def good_rates(grid: Sequence[GridPoint], tuned_factor: float) -> tuple[float, float]:
+def good_rates(grid: Sequence[GridPoint], tuned: int) -> tuple[float, float]:
     """Lowest and highest rate of the grid's stretch that does about as well as the tuned one.
 
-    Its rates have no diverged trial and a mean validation accuracy at most a point (0.01) below
+    Its rates have no failed trial and a mean validation accuracy at most a point (0.01) below
     that of the tuned rate, which is always part of it.
 
     Source: Sivaprasad et al. 2020, arXiv:1910.11758, on how much tuning an optimizer needs.
     """
-    tuned = next(i for i, each in enumerate(grid) if each.learning_rate_factor == tuned_factor)
-    least = (grid[tuned].validation_accuracy or 0.0) - POINT
+    middle = next(i for i, point in enumerate(grid) if point.setting == tuned)
+    best = grid[middle].validation_accuracy
 
     def is_good(point: GridPoint) -> bool:
-        accuracy = point.validation_accuracy
-        return point.n_diverged == 0 and accuracy is not None and accuracy >= least
+        if best is None or point.validation_accuracy is None or point.n_failed:
+            return False
+        return point.validation_accuracy >= best - POINT
 
-    low = high = tuned
+    low = high = middle
     while low > 0 and is_good(grid[low - 1]):
         low -= 1
     while high < len(grid) - 1 and is_good(grid[high + 1]):
@@ -137,7 +145,8 @@ def advise_budget(expected: Mapping[str, Sequence[float]]) -> str:
         ranges.append((choice, first, k))
     (choice, low, high), *others = ranges
     start = (
-        f"If you can try only {_count(low, high)} learning rate{'s' * (high > 1)}, take {choice}"
+        f"If you can try only {_count(low, high)} learning rate{'s' if high > 1 else ''}, "
+        f"take {choice}"
     )
     rest = [f"for {_count(low, high)}, {name}" for name, low, high in others]
     return f"{'; '.join([start, *rest])} (expected validation accuracy within {POINT:g})."
@@ -156,10 +165,12 @@ def _count(low: int, high: int) -> str:
 def _epochs_of(curve: Sequence[EpochRow], target: float | None) -> int | None:
     if target is None:
         return None
-    return epochs_to_target(np.array([row.validation_accuracy or 0.0 for row in curve]), target)
+    return epochs_to_target(np.array([row.validation_accuracy for row in curve]), target)
 
 
 def _score(point: GridPoint, guessing: float) -> float:
-    completed = point.n_trials - point.n_diverged
-    total = completed * (point.validation_accuracy or 0.0) + point.n_diverged * guessing
+    if point.validation_accuracy is None:
+        return guessing
+    n_completed = point.n_trials - point.n_failed
+    total = n_completed * point.validation_accuracy + point.n_failed * guessing
     return total / point.n_trials

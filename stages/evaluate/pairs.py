@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import fsum, inf
 
-from stages.common.artifacts import FloatArray, Label, Pair
+from stages.common.files import FloatArray
+from stages.common.results import Label, Pair
 from stages.evaluate.statistics import (
     Difference,
     adjust_by_holm,
     half_width_of_images,
-    p_of_divergence,
+    p_of_failure,
     paired_difference,
     probability_of_improvement,
     seeds_for_power,
@@ -23,27 +24,28 @@ N_DIGITS = 9
 class Sample:
     """An optimizer's confirmation trials at one learning rate.
 
-    `accuracies` on the test images are by seed, of the completed trials. `image_accuracies` is
+    `accuracies` on the test images are by seed, of the completed trials; the `n_failed` others
+    diverged or ended in an error. `image_accuracies` is
     `(n_test,)`, the share of the completed trials that are right on each test image; None if that
     is not known.
     """
 
     accuracies: Mapping[int, float]
-    n_diverged: int
+    n_failed: int
     image_accuracies: FloatArray | None = None
 
 
 def rank(samples: Mapping[str, Sample]) -> tuple[str, ...]:
-    """The names, best first: by fewer diverged trials, then by higher mean accuracy, then by name.
+    """The names, best first: by fewer failed trials, then by higher mean accuracy, then by name.
 
-    Divergence comes first because a mean over the trials that survive flatters.
+    Failure comes first because a mean over the trials that survive flatters.
     """
 
     def merit(name: str) -> tuple[int, float, str]:
         scores = samples[name].accuracies.values()
         mean = fsum(scores) / len(scores) if scores else 0.0
         # Sums of equal scores may differ in the last bits.
-        return samples[name].n_diverged, -round(mean, N_DIGITS), name
+        return samples[name].n_failed, -round(mean, N_DIGITS), name
 
     return tuple(sorted(samples, key=merit))
 
@@ -54,9 +56,9 @@ def compare_pairs(
     """Compares each optimizer with every one that ranks behind it.
 
     The first of a pair is *better* if Holm's adjusted p is below 1 - confidence, the interval of
-    the mean paired difference lies above zero and none of its own trials diverged; they are *tied*
-    if the interval lies within the margin and no trial of either diverged; else the pair is
-    *undecided*. Where every trial of the second diverged and none of the first, p is Fisher's of
+    the mean paired difference lies above zero and none of its own trials failed; they are *tied*
+    if the interval lies within the margin and no trial of either failed; else the pair is
+    *undecided*. Where every trial of the second failed and none of the first, p is Fisher's of
     that, and there is no difference.
 
     Args:
@@ -76,7 +78,7 @@ def compare_pairs(
         p_adjusted = None if p is None else next(adjusted)
         label = _label(first, second, difference, p_adjusted, alpha=alpha, margin=margin)
         needed = None
-        if label == "undecided" and difference and difference.mean > 0 and not first.n_diverged:
+        if label == "undecided" and difference and difference.mean > 0 and not first.n_failed:
             # Bonferroni's level, which Holm's procedure asks for at the most.
             spread = difference.standard_deviation
             needed = seeds_for_power(difference.mean, spread, alpha / len(couples))
@@ -109,20 +111,20 @@ def _label(
     alpha: float,
     margin: float,
 ) -> Label:
-    if p_adjusted is None or first.n_diverged:
+    if p_adjusted is None or first.n_failed:
         return "undecided"
     if p_adjusted < alpha and (difference is None or difference.low > 0):
         return "better"
     is_within = difference and -margin <= difference.low and difference.high <= margin
-    return "tied" if is_within and not second.n_diverged else "undecided"
+    return "tied" if is_within and not second.n_failed else "undecided"
 
 
 def _p(couple: tuple[Sample, Sample], difference: Difference | None) -> float | None:
     first, second = couple
     if difference:
         return difference.p
-    if first.accuracies and not first.n_diverged and not second.accuracies:
-        return p_of_divergence(len(first.accuracies), second.n_diverged)
+    if first.accuracies and not first.n_failed and not second.accuracies:
+        return p_of_failure(len(first.accuracies), second.n_failed)
     return None
 
 
@@ -143,7 +145,7 @@ def _common_seeds(first: Sample, second: Sample) -> list[int]:
 
 
 def _scores(sample: Sample) -> Sequence[float]:
-    return [*sample.accuracies.values(), *[-inf] * sample.n_diverged]
+    return [*sample.accuracies.values(), *[-inf] * sample.n_failed]
 
 
 def _half_width_of_images(first: Sample, second: Sample, confidence: float) -> float | None:

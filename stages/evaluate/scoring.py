@@ -1,14 +1,19 @@
 """Scores of trained networks on the test images."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
 
-from stages.common.artifacts import Examples, FloatArray, IntArray, Mistakes, Weights
+from stages.common.data import Examples
+from stages.common.files import FloatArray, IntArray
+from stages.common.results import Mistakes
+from stages.common.runs import Weights
 
 CHUNK = 1000
 N_MISTAKES = 24
@@ -24,7 +29,9 @@ class TrialScore:
     loss: float
 
 
-def score_trials(architecture: str, weights: Weights, test: Examples) -> Iterator[TrialScore]:
+def score_trials(
+    architecture: dict[str, Any], weights: Weights, test: Examples
+) -> Iterator[TrialScore]:
     """Scores every trial's final weights, in their order.
 
     Args:
@@ -32,7 +39,7 @@ def score_trials(architecture: str, weights: Weights, test: Examples) -> Iterato
         weights: Of n_trials trials.
         test: The test images, which nothing has seen before.
     """
-    model = keras.models.model_from_json(architecture)
+    model = keras.models.model_from_json(json.dumps(architecture))
     for arrays in zip(*weights.arrays, strict=True):
         model.set_weights(arrays)
         chunks = range(0, len(test.images), CHUNK)

@@ -1,16 +1,17 @@
-"""Estimates and tests over seeds; scipy and statsmodels carry the arithmetic."""
+"""Estimates and tests over seeds; scipy carries the arithmetic."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from math import ceil, comb, fsum, inf
 
 import numpy as np
 from scipy import stats
 from scipy.special import ndtr
-from statsmodels.stats.multitest import multipletests
 
-from stages.common.artifacts import Estimate, FloatArray
+from stages.common.files import FloatArray
+from stages.common.results import Estimate
 
 POWER = 0.8
 MAX_SEEDS = 10_000
@@ -36,7 +37,7 @@ def estimate(
     seeds that people can afford.
 
     Args:
-        values: One per seed; trials that diverged are not among them.
+        values: One per seed; trials that diverged or failed are not among them.
         confidence: Level in (0, 1).
         lowest: The quantity's own bounds, such as 0 and 1 for an accuracy: the interval ends there.
         highest: See lowest.
@@ -90,24 +91,26 @@ def adjust_by_holm(p_values: Sequence[float]) -> list[float]:
     Source: Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian
         Journal of Statistics 6(2).
     """
-    if not p_values:
-        return []
-    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    factors = range(len(order), 0, -1)
+    steps = accumulate((p_values[i] * n for i, n in zip(order, factors, strict=True)), max)
+    adjusted = dict(zip(order, steps, strict=True))
+    return [min(adjusted[index], 1.0) for index in range(len(order))]
 
 
-def p_of_divergence(n_completed: int, n_diverged: int) -> float:
-    """Two-sided p of two optimizers, all trials of the first completed, of the second diverged.
+def p_of_failure(n_completed: int, n_failed: int) -> float:
+    """Two-sided p of two optimizers, all trials of the first completed, of the second none.
 
     Source: Fisher 1935, The design of experiments: the exact test of a table of two by two.
     """
-    return float(stats.fisher_exact(np.diag([n_completed, n_diverged])).pvalue)
+    return float(stats.fisher_exact(np.diag([n_completed, n_failed])).pvalue)
 
 
 def probability_of_improvement(first: Sequence[float], second: Sequence[float]) -> float:
     """How likely a trial of the first scores above one of the second; equal scores count half.
 
     Args:
-        first: Scores, one per trial; -inf for one that diverged.
+        first: Scores, one per trial; -inf for one that diverged or failed.
         second: The same of the other optimizer.
 
     Source: Mann and Whitney 1947, whose U it is, over n_first * n_second; recommended for few

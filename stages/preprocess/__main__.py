@@ -1,15 +1,7 @@
 """`python -m stages.preprocess`: decodes data/raw, checks it and holds out the validation split."""
 
-from stages.common.artifacts import (
-    RAW,
-    TEST,
-    TRAIN,
-    VALIDATION,
-    read_source,
-    write_dataset,
-    write_examples,
-)
 from stages.common.console import run_stage
+from stages.common.data import DATASET, PROCESSED, RAW, SOURCE, TEST, TRAIN, VALIDATION
 from stages.common.params import load_params
 from stages.preprocess.decode import decode
 from stages.preprocess.split import split
@@ -17,12 +9,12 @@ from stages.preprocess.split import split
 
 def main() -> None:
     params = load_params()
-    source = read_source()
+    source = SOURCE.read(RAW)
     parts = split(source, decode(RAW, source), params.split)
-    write_examples(TRAIN, parts.train)
-    write_examples(VALIDATION, parts.validation)
-    write_examples(TEST, parts.test)
-    write_dataset(parts.dataset)
+    TRAIN.write(PROCESSED, parts.train)
+    VALIDATION.write(PROCESSED, parts.validation)
+    TEST.write(PROCESSED, parts.test)
+    DATASET.write(PROCESSED, parts.dataset)
 
 
 run_stage(main)

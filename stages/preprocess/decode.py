@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.common.artifacts import RawArrays, Source, UInt8Array, read_raw_arrays
-from stages.common.console import InputError
+from stages.common.data import RAW_ARRAYS, RawArrays, Source
+from stages.common.errors import InputError
+from stages.common.files import UInt8Array
 
 _UNSIGNED_BYTE = 0x08
 
@@ -31,7 +32,7 @@ def decode(folder: Path, source: Source) -> RawArrays:
         InputError: If a file is not what its format demands, or the arrays do not fit together.
     """
     if source.format == "npz":
-        arrays = read_raw_arrays(folder / source.files[0].name)
+        arrays = RAW_ARRAYS.read(folder)
     else:
         images, labels, test_images, test_labels = (
             read_idx(folder / file.name) for file in source.files

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
-from stages.common.artifacts import Dataset, Examples, RawArrays, Source, UInt8Array
-from stages.common.console import InputError
+from stages.common.data import Dataset, Examples, RawArrays, Source
+from stages.common.errors import InputError
+from stages.common.files import UInt8Array
 from stages.common.params import Split
 
 Indices = npt.NDArray[np.int64]

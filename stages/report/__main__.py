@@ -1,22 +1,23 @@
-"""`python -m stages.report`: writes the page, the pictures and the summary, prints the table."""
+"""`python -m stages.report`: writes the page, pictures and summary, and prints the table."""
 
-from stages.common.artifacts import (
+from stages.common.console import run_stage
+from stages.common.files import write_text
+from stages.common.params import load_params
+from stages.common.results import (
+    BUDGET,
+    COMPARISON,
+    CONFUSION,
+    CURVES,
     EVALUATION,
     METRICS,
+    MISTAKES,
     PLOTS,
     REPORT,
-    read_budget_points,
-    read_comparison,
-    read_confusion,
-    read_curve_points,
-    read_mistakes,
-    read_scores,
-    read_tuning_points,
-    write_text,
+    SCORES,
+    TUNING,
 )
-from stages.common.console import run_stage
-from stages.common.params import load_params
-from stages.report.figures import Results, draw
+from stages.report.charts.base import Results
+from stages.report.charts.registry import draw
 from stages.report.page import build_page
 from stages.report.pictures import write_pictures
 from stages.report.summary import describe, summarise
@@ -25,13 +26,13 @@ from stages.report.summary import describe, summarise
 def main() -> None:
     results = Results(
         params=load_params(),
-        comparison=read_comparison(),
-        scores=read_scores(),
-        curves=read_curve_points(),
-        tuning=read_tuning_points(),
-        budget=read_budget_points(),
-        confusion=read_confusion(),
-        mistakes=read_mistakes(),
+        comparison=COMPARISON.read(EVALUATION),
+        scores=SCORES.read(EVALUATION),
+        curves=CURVES.read(PLOTS),
+        tuning=TUNING.read(PLOTS),
+        budget=BUDGET.read(PLOTS),
+        confusion=CONFUSION.read(PLOTS),
+        mistakes=MISTAKES.read(EVALUATION),
     )
     figures = draw(results)
     page = REPORT / "index.html"
@@ -39,7 +40,8 @@ def main() -> None:
     pictures = write_pictures(REPORT, figures)
     summary = summarise(results.comparison, results.params, pictures)
     write_text(REPORT / "summary.md", summary)
-    print(f"{describe(results.comparison)}\n\nResults: {page}, {METRICS}, {EVALUATION}, {PLOTS}")
+    text = describe(results.comparison)
+    print(f"{text}\n\nResults: {page}, {METRICS.name}, {EVALUATION}, {PLOTS}")
 
 
 run_stage(main)

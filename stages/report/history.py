@@ -1,57 +1,36 @@
-"""`python -m stages.report.history`: the results of every commit, in report/history.html."""
+"""`python -m stages.report.history`: writes the results of every commit to report/history.html."""
 
-import json
 import re
 import subprocess
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
-from io import SEEK_CUR, BytesIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import altair as alt
-import yaml
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
-from tabulate import tabulate
 
-from stages.common.artifacts import METRICS, REPORT, write_text
-from stages.common.console import InputError, run_stage
-from stages.common.params import PARAMS_PATH, yaml_to_json
-from stages.report.figures import SHOWN, assign_looks, look_scale, shown
+from stages.common.console import run_stage
+from stages.common.errors import InputError, one_line
+from stages.common.files import describe_fault, write_text
+from stages.common.params import PARAMS_PATH, read_yaml
+from stages.common.results import METRICS, REPORT, Metrics, OptimizerMetrics
+from stages.report.charts.base import assign_looks, by_shape, choosable_layers, plot
 from stages.report.page import render
-from stages.report.tables import interval
+from stages.report.tables import Table, as_text, fill, in_words, interval
 
 PAGE = REPORT / "history.html"
 N_ON_TERMINAL = 20
 
 
 @dataclass(frozen=True)
-class Score:
-    """What a `metrics.json` says of one optimizer; older files say less."""
-
-    test_accuracy: FiniteFloat | None = None
-    test_accuracy_low: FiniteFloat | None = None
-    test_accuracy_high: FiniteFloat | None = None
-    configured_test_accuracy: FiniteFloat | None = None
-    learning_rate: FiniteFloat | None = None
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """A `metrics.json`; `best` is None where it is undecided, empty where the file has none."""
-
-    optimizers: Mapping[str, Score]
-    best: str | None = ""
-
-
-@dataclass(frozen=True)
 class Entry:
     """A commit, by its abbreviated hash, or the working tree.
 
-    `metrics` is without optimizers where the file cannot be read; `notes` tell of that, of what
-    was merged, and of what changed in `params.yaml`.
+    `metrics` has no optimizers if the file cannot be read. `notes` say so, and also what was
+    merged and what changed in `params.yaml`.
     """
 
     commit: str
@@ -63,26 +42,28 @@ class Entry:
 
 @dataclass(frozen=True)
 class History:
-    """Entries from the newest to the oldest; a shallow clone lacks what came before."""
+    """Entries from newest to oldest; a shallow clone lacks the oldest ones."""
 
     entries: tuple[Entry, ...]
     is_shallow: bool
 
     @property
     def shallow_note(self) -> str:
+        if not self.is_shallow:
+            return ""
         oldest = self.entries[-1].commit
         return (
             f"This clone is shallow: its history begins at {oldest}, though the results there may "
-            "be older. `git fetch --unshallow` brings the rest."
-        ) * self.is_shallow
+            "be older. `git fetch --unshallow` gets the rest."
+        )
 
 
 def optimizers(entries: Sequence[Entry]) -> list[str]:
-    """Every name once, the first entry's first."""
+    """Every name once, in the order of the entries."""
     return list(dict.fromkeys(name for entry in entries for name in entry.metrics.optimizers))
 
 
-# What Git knows
+# Reading Git
 
 
 @dataclass(frozen=True)
@@ -97,19 +78,19 @@ class _Commit:
 
 
 def read_history(folder: Path = Path()) -> History:
-    """Reads what Git knows of `metrics.json`, and of the `params.yaml` beside it.
+    """Reads every version of `metrics.json`, and of the `params.yaml` beside it, from Git.
 
-    Every commit up to HEAD that changed `metrics.json` is an entry, so is a merge of two lines that
-    did, and so is the working tree if it differs. Parameters are compared with those of the entry
-    before, a merge's with those of its first parent.
+    Every commit up to HEAD that changed `metrics.json` is an entry, as is every merge of two
+    branches that did, and the working tree if it differs. Parameters are compared with those of the
+    previous entry; for a merge, with those of its first parent.
 
     Raises:
         InputError: If there is no Git repository, or no commit with a `metrics.json`.
     """
     shallow = _git(folder, "no Git repository here", "rev-parse", "--is-shallow-repository")
     commits = _commits(folder)
-    last, metrics, params = commits[0], _bytes(folder / METRICS), _bytes(folder / PARAMS_PATH)
-    # By lines, since Git may have changed their ends.
+    last, metrics, params = commits[0], _bytes(folder / METRICS.name), _bytes(folder / PARAMS_PATH)
+    # Compared by lines, since Git may have converted the line endings.
     if metrics is not None and metrics.splitlines() != (last.metrics or b"").splitlines():
         now = _Commit("", (last.hash,), "not committed", "", "", metrics, params)
         commits = [now, *commits]
@@ -119,16 +100,16 @@ def read_history(folder: Path = Path()) -> History:
 
 
 def _commits(folder: Path) -> list[_Commit]:
-    """The newest first; Git makes each one's parents the nearest that are listed too."""
-    fault = f"no commit has {METRICS}; run `make run` and commit what it writes"
+    """Newest first; Git rewrites parents to the nearest ancestors that are also listed."""
+    fault = f"no commit has {METRICS.name}; run `make run` and commit what it writes"
     listing = ("--full-history", "--simplify-merges", "--date-order", "--parents")
     style = ("--encoding=UTF-8", "--format=%h%x00%as%x00%s")
-    output = _git(folder, fault, "rev-list", *listing, *style, "HEAD", "--", str(METRICS))
+    output = _git(folder, fault, "rev-list", *listing, *style, "HEAD", "--", METRICS.name)
     lines = output.decode(errors="replace").split("\n")[:-1]
     if not lines:
         raise InputError(f"history: {fault}")
     families = [header.split()[1:] for header in lines[::2]]
-    names = [f"{own}:./{path}\n" for own, *_ in families for path in (METRICS, PARAMS_PATH)]
+    names = [f"{own}:./{path}\n" for own, *_ in families for path in (METRICS.name, PARAMS_PATH)]
     contents = _contents(folder, names)
     commits = []
     for (own, *parents), line in zip(families, lines[1::2], strict=True):
@@ -139,14 +120,17 @@ def _commits(folder: Path) -> list[_Commit]:
 
 
 def _contents(folder: Path, names: Sequence[str]) -> Iterator[bytes | None]:
-    """What Git has under each name, by one process for all; None where it has nothing."""
+    """The content of each name, or None if Git has none; one process reads them all."""
     lines = "".join(names).encode()
     output = _git(folder, "cannot be read", "cat-file", "--batch", "--buffer", stdin=lines)
     with BytesIO(output) as batch:
         for _ in names:
             *_, size = batch.readline().split()
-            yield batch.read(int(size)) if size.isdigit() else None
-            batch.seek(size.isdigit(), SEEK_CUR)  # the end of the line after a content
+            if size.isdigit():
+                yield batch.read(int(size))
+                batch.read(1)  # the end of the line
+            else:
+                yield None
 
 
 def _git(folder: Path, fault: str, *arguments: str, stdin: bytes = b"") -> bytes:
@@ -156,7 +140,7 @@ def _git(folder: Path, fault: str, *arguments: str, stdin: bytes = b"") -> bytes
     except FileNotFoundError:
         raise InputError("history: Git is not installed") from None
     except subprocess.CalledProcessError as error:
-        reason = " ".join(error.stderr.decode(errors="replace").split())
+        reason = one_line(error.stderr.decode(errors="replace"))
         raise InputError(f"history: {fault} ({reason})") from None
     return done.stdout
 
@@ -169,11 +153,11 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def _legible(text: str) -> str:
-    """Without the characters that steer a terminal or have no place in UTF-8."""
+    """Replaces control characters and those that UTF-8 cannot encode."""
     return re.sub(r"[\x01-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
 
 
-# What the two files say; a fault becomes words in their place
+# Parsing the two files; what cannot be read becomes a note
 
 
 def _entry(commit: _Commit, parents: Sequence[_Commit]) -> Entry:
@@ -193,15 +177,14 @@ def _entry(commit: _Commit, parents: Sequence[_Commit]) -> Entry:
 
 def _parse_metrics(content: bytes | None) -> tuple[Metrics, list[str]]:
     if content is None:
-        return Metrics({}), [f"no {METRICS}"]
+        return Metrics(optimizers={}), [f"no {METRICS.name}"]
     try:
-        metrics = TypeAdapter(Metrics).validate_json(content)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join([METRICS.name, *map(str, fault["loc"])])
-        return Metrics({}), [f"{where} cannot be read: {fault['msg']}"]
+        metrics = METRICS.decode(content)
+    except ValueError as error:
+        return Metrics(optimizers={}), [f"{METRICS.name} cannot be read: {describe_fault(error)}"]
     scores = {_legible(name): score for name, score in metrics.optimizers.items()}
-    return Metrics(scores, metrics.best and _legible(metrics.best)), []
+    best = metrics.best and _legible(metrics.best)
+    return replace(metrics, optimizers=scores, best=best), []
 
 
 @cache
@@ -209,24 +192,26 @@ def _parse_params(content: bytes | None) -> dict[str, Any] | str:
     if content is None:
         return f"no {PARAMS_PATH}"
     try:
-        loaded = json.loads(yaml_to_json(content))
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        return f"{PARAMS_PATH} cannot be read: {' '.join(str(error).split())}"
+        loaded = read_yaml(content)
+    except ValueError as error:
+        return f"{PARAMS_PATH} cannot be read: {error}"
     return loaded if isinstance(loaded, dict) else f"{PARAMS_PATH} cannot be read: no keys"
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What differs between two `params.yaml`: `train.epochs 5 → 50`, `optimizers.lion added`.
+    """Lists what differs between two `params.yaml`: `train.epochs 5 → 50`, `optimizers.lion added`.
 
-    An optimizer whose entry stands under a new name is `optimizers: a renamed to b`.
+    If an optimizer has a new name and the same entry: `optimizers: a renamed to b`.
     """
     old, new = before.get("optimizers"), after.get("optimizers")
     if not isinstance(old, dict) or not isinstance(new, dict):
         return list(_differences(before, after))
     renamed: dict[str, str] = {}
     for name in sorted(new.keys() - old.keys()):
-        twins = (n for n in old if n not in new and n not in renamed and old[n] == new[name])
-        renamed.update((twin, name) for twin in [*twins][:1])
+        for gone in old:
+            if gone not in new and gone not in renamed and old[gone] == new[name]:
+                renamed[gone] = name
+                break
     kept = {renamed.get(name, name): entry for name, entry in old.items()}
     return [
         *(f"optimizers: {name} renamed to {now}" for name, now in renamed.items()),
@@ -246,53 +231,51 @@ def _differences(
         elif isinstance(before[key], dict) and isinstance(after[key], dict):
             yield from _differences(before[key], after[key], f"{name}.")
         elif before[key] != after[key]:
-            yield f"{name} {_value(before[key])} → {_value(after[key])}"
+            yield f"{name} {in_words(before[key])} → {in_words(after[key])}"
 
 
-def _value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-# As people see it
+# Writing the page and the terminal's table
 
 
 def chart(history: History) -> alt.LayerChart:
-    """Test accuracies with their intervals, a line for each optimizer, a ring around the best."""
+    """Test accuracies with intervals: a line per optimizer, and a ring around the best."""
     names = optimizers(history.entries)
-    named = assign_looks(names)
     rows = [_row(entry, name) for entry in reversed(history.entries) for name in names]
     about = [f"{name}:N" for name in ("commit", "date", "subject", "optimizer", "interval")]
-    base = alt.Chart(alt.InlineData(values=rows)).transform_filter(SHOWN)
-    base = base.encode(
+    base = plot(
+        rows,
         x=alt.X("commit:N", sort=None, title="oldest to newest").axis(labelOverlap=True),
         xOffset="optimizer:N",
         y=alt.Y("test_accuracy:Q", title="test accuracy").scale(zero=False),
-        color=alt.Color("optimizer:N", scale=look_scale(named, "colour"), title=None),
         tooltip=[*about, alt.Tooltip("test_accuracy:Q", title="accuracy", format=".4f")],
     )
     low = alt.Y("test_accuracy_low:Q", title="test accuracy").scale(zero=False)
     has_interval = "isValid(datum.test_accuracy_low) && isValid(datum.test_accuracy_high)"
-    layers = (
+    return choosable_layers(
+        names,
         base.mark_line(opacity=0.4),
         base.transform_filter(has_interval).mark_rule().encode(y=low, y2="test_accuracy_high:Q"),
-        base.mark_point(filled=True, opacity=1, size=40).encode(
-            shape=alt.Shape("optimizer:N", scale=look_scale(named, "shape"), title=None)
-        ),
+        base.mark_point(filled=True, opacity=1, size=40).encode(shape=by_shape(names)),
         base.transform_filter("datum.best").mark_point(size=160),
+        height=320,
     )
-    return alt.LayerChart(layer=layers, height=320).add_params(shown(names))
 
 
 def _row(entry: Entry, optimizer: str) -> dict[str, Any]:
-    about = {"commit": entry.commit, "date": entry.date, "subject": entry.subject}
-    best = entry.metrics.best == optimizer
-    score = entry.metrics.optimizers.get(optimizer, Score())
-    between = interval(score.test_accuracy_low, score.test_accuracy_high)
-    return {**about, "optimizer": optimizer, "best": best, "interval": between, **asdict(score)}
+    score = entry.metrics.optimizers.get(optimizer, OptimizerMetrics())
+    return {
+        "commit": entry.commit,
+        "date": entry.date,
+        "subject": entry.subject,
+        "optimizer": optimizer,
+        "best": entry.metrics.best == optimizer,
+        "interval": interval(score.test_accuracy_low, score.test_accuracy_high),
+        **asdict(score),
+    }
 
 
 def page(history: History) -> str:
-    """The page as HTML."""
+    """Renders the page as HTML."""
     names = optimizers(history.entries)
     return render(
         "history.html.j2",
@@ -305,45 +288,37 @@ def page(history: History) -> str:
 
 
 def describe(history: History) -> str:
-    """The newest entries for a terminal; 80 columns hold five optimizers."""
+    """The newest entries, for a terminal; 80 columns hold five optimizers."""
     entries = history.entries[:N_ON_TERMINAL]
     names = optimizers(entries)
     n_older = len(history.entries) - len(entries)
-    captions = (
-        "Test accuracy, * the best, ± half the width of its interval.",
-        f"And {n_older:,} older: {PAGE}" * bool(n_older),
-        history.shallow_note,
-    )
-    table = tabulate(
-        [line for entry in entries for line in _two_lines(entry, names)],
-        ["commit", *(textwrap.fill(name, 9) for name in names)],
-        disable_numparse=True,
-        colalign=("left", *("right",) * len(names)),
-    ).splitlines()
+    headers = ("commit", *(textwrap.fill(name, 9) for name in names))
+    rows = [line for entry in entries for line in _two_lines(entry, names)]
+    table = as_text(Table(headers, rows), "simple").splitlines()
     body = len(table) - 2 * len(entries)
     lines = table[:body]
     for entry, *pair in zip(entries, table[body::2], table[body + 1 :: 2], strict=True):
-        remarks = [*["undecided"] * (entry.metrics.best is None), *entry.notes]
-        lines += ["", *pair, *_fill(entry.subject, "  "), *_fill("; ".join(remarks), "  ")]
-    for caption in filter(None, captions):
-        lines += ["", *_fill(caption)]
+        remarks = entry.notes if entry.metrics.best is not None else ("undecided", *entry.notes)
+        texts = (entry.subject, "; ".join(remarks))
+        lines += ["", *pair, *(fill(text, "  ") for text in texts if text)]
+    lines += ["", "Test accuracy; * marks the best, ± is half the width of the interval."]
+    if n_older:
+        lines += ["", f"And {n_older:,} older: {PAGE}"]
+    if history.is_shallow:
+        lines += ["", fill(history.shallow_note)]
     return "\n".join(lines)
 
 
 def _two_lines(entry: Entry, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Accuracies, and below them half the widths of their intervals."""
+    """The accuracies, and a second line with half the widths of their intervals."""
     accuracies, half_widths = [entry.commit], [entry.date]
     for name in names:
-        score = entry.metrics.optimizers.get(name, Score())
+        score = entry.metrics.optimizers.get(name, OptimizerMetrics())
         low, mean, high = score.test_accuracy_low, score.test_accuracy, score.test_accuracy_high
-        mark = "*" * (name == entry.metrics.best)
+        mark = "*" if name == entry.metrics.best else ""
         accuracies.append("-" if mean is None else f"{mark}{mean:.4f}")
         half_widths.append("" if low is None or high is None else f"±{(high - low) / 2:.4f}")
     return accuracies, half_widths
-
-
-def _fill(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(text, 80, initial_indent=indent, subsequent_indent=indent)
 
 
 def main() -> None:

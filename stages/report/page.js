@@ -6,7 +6,7 @@ const boxes = [...document.querySelectorAll("#legend input")];
 const drawn = Object.entries(specs).map(([name, spec]) =>
   vegaEmbed(document.getElementById(`chart-${name}`), spec, {
     actions: false,
-    // Vega's own evaluation would need what the page's security policy forbids.
+    // Otherwise Vega would use eval, which the page's security policy forbids.
     ast: true,
     defaultStyle: false,
     renderer: "svg",
@@ -16,11 +16,11 @@ const drawn = Object.entries(specs).map(([name, spec]) =>
 
 Promise.all(drawn).then((charts) => {
   const choosable = charts.map(({ view }) => view).filter((view) => "shown" in view.getState().signals);
-  // Errors only: of a chart that is left without a curve, Vega would warn that it has no extent.
+  // Errors only, since Vega would warn about the empty extent of a chart without curves.
   choosable.forEach((view) => view.logLevel(1));
   const choose = () => {
     const shown = boxes.filter((box) => box.checked).map((box) => box.value);
-    // The labels of axes change, and with them the room that they need.
+    // Resized, since the labels of the axes may need more or less room now.
     return Promise.all(choosable.map((view) => view.signal("shown", shown).resize().runAsync()));
   };
   boxes.forEach((box) => box.addEventListener("change", choose));

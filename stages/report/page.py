@@ -1,4 +1,4 @@
-"""`report/index.html`: one file that opens without a network, all it needs inlined."""
+"""Writes `report/index.html`: one file, with everything inlined, that needs no network."""
 
 import base64
 import hashlib
@@ -13,13 +13,15 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from stages.common.artifacts import Comparison, Pair, UInt8Array
+from stages.common.files import UInt8Array
+from stages.common.results import Comparison, Pair
 from stages.report import tables
-from stages.report.figures import Figure, Look, Results, assign_looks, spec
-from stages.report.tables import number
+from stages.report.charts.base import Figure, Look, Results, assign_looks, spec
+from stages.report.charts.registry import NAMES
+from stages.report.tables import number, plural
 
 FOLDER = Path(__file__).parent
-# The page's style colours what the theme would; its one legend stands for all.
+# Colours come from style.css, and one legend serves all charts.
 CONFIG = {
     "aria": False,
     "background": None,
@@ -36,7 +38,7 @@ CONFIG = {
     "mark": {"aria": False},
     "view": {"stroke": None},
 }
-# Vega's symbols, in a square from -1 to 1.
+# Vega's symbols as SVG paths in a square from -1 to 1, for the legend.
 OUTLINES = {
     "circle": "M-.8 0a.8.8 0 1 0 1.6 0a.8.8 0 1 0-1.6 0z",
     "square": "M-.75-.75h1.5v1.5h-1.5z",
@@ -50,7 +52,7 @@ OUTLINES = {
 
 @dataclass(frozen=True)
 class Cell:
-    """What may be said of a row's optimizer beside a column's."""
+    """How the row's optimizer compares with the column's."""
 
     label: str
     difference: str
@@ -59,7 +61,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture of the strip, as a data URI."""
+    """A misclassified test image, as a data URI, with what it was taken for."""
 
     image: str
     actual: str
@@ -74,13 +76,13 @@ def render(
     looks: Mapping[str, Look],
     **content: object,
 ) -> str:
-    """A page of HTML.
+    """Renders a page of HTML.
 
     Args:
-        template: Of this folder; extends `base.html.j2`.
-        charts: By name; the template has a place for each, with the id `chart-NAME`.
-        looks: Of the optimizers, for the legend.
-        content: What the template names. All of it is escaped.
+        template: A file of this folder that extends `base.html.j2`.
+        charts: By name; the template has an element with the id `chart-NAME` for each.
+        looks: The optimizers' looks, for the legend.
+        content: The template's variables. They are escaped.
     """
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -104,39 +106,31 @@ def render(
 
 
 def build_page(results: Results, figures: Mapping[str, Figure]) -> str:
-    """The report's page."""
+    """Renders the report's page."""
     comparison, params = results.comparison, results.params
     return render(
         "page.html.j2",
         {name: figure.chart for name, figure in figures.items()},
         assign_looks(params.optimizers),
+        chart_names=NAMES,
         figures=figures,
         comparison=comparison,
-        dataset=comparison.dataset,
+        params=params,
+        tables=tables,
         leader=next(iter(comparison.optimizers)),
         subject=_subject(results),
         matrix=_matrix(comparison),
         mistakes=_mistakes(results),
-        seeds_needed=tables.seeds_needed(comparison),
-        warnings=tables.warnings(comparison),
         protocol=_protocol(results),
-        standings=tables.standings(comparison),
-        standings_caption=tables.standings_caption(comparison),
-        pairs=tables.pairs(comparison),
-        pairs_caption=tables.PAIRS_CAPTION,
-        criteria=tables.criteria(comparison),
-        criteria_caption=tables.criteria_caption(comparison),
-        settings=tables.settings(comparison, params),
     )
 
 
 def _subject(results: Results) -> str:
     comparison, params = results.comparison, results.params
-    epochs = params.train.epochs
     return (
         f"{comparison.dataset.name}, {comparison.dataset.n_train:,} images to train on · "
         f"{params.model.name}, {comparison.n_parameters:,} parameters · "
-        f"{comparison.n_trials:,} trials of {epochs} epoch{'s' * (epochs > 1)}"
+        f"{comparison.n_trials:,} trials of {plural(params.train.epochs, 'epoch')}"
     )
 
 
@@ -153,12 +147,11 @@ def _matrix(comparison: Comparison) -> list[tuple[str, list[Cell | None]]]:
 def _cell(pair: Pair, sign: int) -> Cell:
     label = "worse" if pair.label == "better" and sign < 0 else pair.label
     if pair.mean_difference is None or pair.low is None or pair.high is None:
-        plural = "s" * (pair.n_seeds != 1)
-        return Cell(label, "-", f"{pair.n_seeds} seed{plural} completed with both")
+        return Cell(label, "-", f"{plural(pair.n_seeds, 'seed')} completed with both")
     low, high = sorted((sign * pair.low, sign * pair.high))
     return Cell(
         label=label,
-        # No minus before a zero.
+        # Adding 0.0 turns -0.0 into 0.0.
         difference=f"{sign * round(pair.mean_difference, 4) + 0.0:+.4f}",
         details=f"{low:+.4f} to {high:+.4f} over {pair.n_seeds} seeds; "
         f"adjusted p {number(pair.p_adjusted, '.2g')}",
@@ -169,7 +162,7 @@ def _mistakes(results: Results) -> list[Mistake]:
     mistakes, comparison = results.mistakes, results.comparison
     names = comparison.dataset.class_names
     leader = next(iter(comparison.optimizers.values()))
-    # Test images may be brighter than all that the maximum was taken from.
+    # A test image may be brighter than the training images' maximum.
     brightened = mistakes.images * (255 / comparison.dataset.pixel_maximum)
     pixels = np.minimum(brightened, 255).astype(np.uint8)
     return [
@@ -178,14 +171,14 @@ def _mistakes(results: Results) -> list[Mistake]:
             actual=names[mistakes.actual[i]],
             predicted=names[mistakes.predicted[i]],
             n_wrong=int(mistakes.n_wrong[i]),
-            n_trials=leader.tuned.n_trials - leader.tuned.n_diverged,
+            n_trials=leader.tuned.n_trials - leader.tuned.n_failed,
         )
         for i in range(len(mistakes.images))
     ]
 
 
 def _data_uri(pixels: UInt8Array) -> str:
-    """`(height, width, channels) uint8` as a PNG; of other than 1 or 3 channels, the first."""
+    """A PNG of `(height, width, channels) uint8`; unless there are 3 channels, of the first."""
     image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
     image.thumbnail((64, 64))
     file = BytesIO()
@@ -195,15 +188,13 @@ def _data_uri(pixels: UInt8Array) -> str:
 
 def _protocol(results: Results) -> str:
     tuning, confirmation = results.params.tuning, results.params.confirmation
-    n_rates, n_tuning, n_fresh = (
-        len(tuning.learning_rate_factors), len(tuning.seeds), len(confirmation.seeds),
-    )  # fmt: skip
+    factors = plural(len(tuning.learning_rate_factors), "factor")
     return (
-        "Each optimizer was given the same: its learning rate times "
-        f"{n_rates} factor{'s' * (n_rates > 1)}, with {n_tuning} seed{'s' * (n_tuning > 1)} each. "
-        "The rate with the best mean validation accuracy, and the configured one, were then "
-        f"trained with {n_fresh} fresh seed{'s' * (n_fresh > 1)}, which tuning never saw. A seed "
+        f"Every optimizer was tuned in the same way: its learning rate times {factors}, with "
+        f"{plural(len(tuning.seeds), 'seed')} each. The rate with the best mean validation "
+        "accuracy and the configured rate were then trained with "
+        f"{plural(len(confirmation.seeds), 'fresh seed')}, which tuning never saw. A seed "
         "fixes the initial weights and the order of the images, the same for every optimizer, so "
-        "that differences are paired. The test images were read once, for the networks of the "
+        "differences are paired. The test images were used once, to score the networks of the "
         "fresh seeds."
     )

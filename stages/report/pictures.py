@@ -1,4 +1,4 @@
-"""The charts as PNG files, for pages that cannot draw them: a pull request, the README."""
+"""Writes charts as PNG files, for pages that cannot draw them, such as a pull request."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import vl_convert
 from PIL import Image
 
-from stages.common.artifacts import replacing
-from stages.report.figures import Figure, spec
+from stages.common.files import replacing
+from stages.report.charts.base import Figure, spec
 
 NAMES = ("ranking", "curves", "sensitivity")
 WIDTH = 640
@@ -24,27 +24,24 @@ CONFIG = {
 }
 
 
-def write_pictures(folder: Path, figures: Mapping[str, Figure]) -> list[Figure]:
-    """Writes `NAME.png` for the main charts and says which there are."""
-    pictures = [figures[name] for name in NAMES if name in figures]
-    texts = [cell for figure in pictures for row in figure.table.rows for cell in row]
+def write_pictures(folder: Path, figures: Mapping[str, Figure]) -> dict[str, Figure]:
+    """Writes `NAME.png` for each main chart that there is, and returns those."""
+    pictures = {name: figures[name] for name in NAMES if name in figures}
+    texts = [cell for figure in pictures.values() for row in figure.table.rows for cell in row]
     with _own_fonts(are_enough=all(map(str.isascii, texts))):
-        for figure in pictures:
+        for name, figure in pictures.items():
             png = vl_convert.vegalite_to_png(spec(figure.chart, CONFIG, WIDTH), scale=2)
-            with (
-                Image.open(BytesIO(png)) as image,
-                replacing(folder / f"{figure.name}.png") as path,
-            ):
-                # A tenth of the bytes, for Git's history.
+            with Image.open(BytesIO(png)) as image, replacing(folder / f"{name}.png") as path:
+                # Fewer colours take a tenth of the bytes, since Git keeps every version.
                 image.convert("RGB").quantize(128).save(path, optimize=True)
     return pictures
 
 
 @contextmanager
 def _own_fonts(*, are_enough: bool) -> Iterator[None]:
-    """Has vl-convert see the fonts that it brings along and, if those are enough, no others.
+    """Lets vl-convert use only the fonts that it ships, if those are enough.
 
-    It looks for fonts once, when it first draws. A machine's own would make other bytes.
+    It looks for fonts once, when it first draws. With the machine's own, the bytes would differ.
     """
     with TemporaryDirectory() as empty:
         config = Path(empty, "fonts.conf")
@@ -56,4 +53,5 @@ def _own_fonts(*, are_enough: bool) -> Iterator[None]:
             yield
         finally:
             os.environ.pop(FONTS, None)
-            os.environ |= {FONTS: before} if before else {}
+            if before:
+                os.environ[FONTS] = before

@@ -1,157 +1,151 @@
-"""The comparison's numbers in words and tables, the same on the terminal, in Markdown and HTML."""
+"""The comparison's tables and captions, the same on the terminal, in Markdown and in HTML."""
 
 import json
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.common.artifacts import Comparison
+from tabulate import tabulate
+
 from stages.common.params import Params
+from stages.common.results import Comparison, OptimizerResult
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as people read them; the first column names its row."""
+    """Formatted cells; the first column names the row."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
+def as_table(rows: Iterable[Mapping[str, str]]) -> Table:
+    """A table of rows that share their keys, which become the headers."""
+    rows = list(rows)
+    return Table(tuple(rows[0]) if rows else (), [tuple(row.values()) for row in rows])
+
+
+def as_text(table: Table, style: str) -> str:
+    align = ("left", *("right",) * (len(table.headers) - 1))
+    return tabulate(
+        table.rows, table.headers, tablefmt=style, disable_numparse=True, colalign=align
+    )
+
+
 def standings(comparison: Comparison) -> Table:
     """Test accuracy, best first."""
-    return Table(
-        ("optimizer", "accuracy", "interval", "rate", "configured", "diverged"),
-        [
-            (
-                name,
-                number(estimate.mean, ".4f"),
-                interval(estimate.low, estimate.high),
-                f"{standing.tuned.learning_rate:.3g}",
-                number(standing.configured.test_accuracy.mean, ".4f"),
-                f"{standing.tuned.n_diverged} of {standing.tuned.n_trials}",
-            )
-            for name, standing in comparison.optimizers.items()
-            for estimate in (standing.tuned.test_accuracy,)
-        ],
+    return as_table(
+        {
+            "optimizer": name,
+            "accuracy": number(result.tuned.test_accuracy.mean, ".4f"),
+            "interval": interval(result.tuned.test_accuracy.low, result.tuned.test_accuracy.high),
+            "rate": f"{result.tuned.learning_rate:.3g}",
+            "configured": number(result.configured.test_accuracy.mean, ".4f"),
+            "failed": f"{result.tuned.n_failed} of {result.tuned.n_trials}",
+        }
+        for name, result in comparison.optimizers.items()
     )
 
 
 def standings_caption(comparison: Comparison) -> str:
     return (
-        "Mean test accuracy over fresh seeds, at the learning rate that validation chose;\n"
-        f"Student's {100 * comparison.confidence:g} % interval. Configured: at params.yaml's rate."
+        "Mean test accuracy over fresh seeds at the tuned learning rate, with Student's\n"
+        f"{100 * comparison.confidence:g} % interval. Configured: at the rate of params.yaml."
     )
 
 
 def pairs(comparison: Comparison) -> Table:
-    """What may be said of every two optimizers; `PAIRS_CAPTION` explains the columns."""
-    return Table(
-        (
-            "pair",
-            "label",
-            "difference",
-            "interval",
-            "p, adjusted",
-            "improves",
-            "images",
-            "seeds",
-        ),
-        [
-            (
-                f"{pair.first} - {pair.second}",
-                pair.label,
-                number(pair.mean_difference, "+.4f"),
-                "-" if pair.low is None else f"{pair.low:+.4f} to {pair.high:+.4f}",
-                number(pair.p_adjusted, ".2g"),
-                number(pair.probability_of_improvement, ".2f"),
-                number(pair.test_set_half_width, ".4f"),
-                number(pair.n_seeds_needed, "d"),
-            )
-            for pair in comparison.pairs
-        ],
+    """Compares every two optimizers; `PAIRS_CAPTION` explains the columns."""
+    return as_table(
+        {
+            "pair": f"{pair.first} - {pair.second}",
+            "label": pair.label,
+            "difference": number(pair.mean_difference, "+.4f"),
+            "interval": "-" if pair.low is None else f"{pair.low:+.4f} to {pair.high:+.4f}",
+            "p, adjusted": number(pair.p_adjusted, ".2g"),
+            "improves": number(pair.probability_of_improvement, ".2f"),
+            "images": number(pair.test_set_half_width, ".4f"),
+            "seeds": number(pair.n_seeds_needed, "d"),
+        }
+        for pair in comparison.pairs
     )
 
 
 PAIRS_CAPTION = """\
 Differences in test accuracy, paired over seeds, with Student's interval; p of the paired t-test, or
-of Fisher's exact test where every trial of the second diverged, adjusted by Holm's method for all
-pairs, which the interval is not. Better: adjusted p below 1 less the confidence, and an interval
-above zero. Tied: an interval within the margin. Improves: how likely a trial of the first beats one
-of the second. Images: how far other test images might move the difference, either way. Seeds: how
-many would show the first to be better with 80 % probability, were this the true difference; - where
-that is decided or out of reach."""
+of Fisher's exact test if every trial of the second failed. p is Holm-adjusted; the interval is
+not. Better: adjusted p below 1 minus the confidence and an interval above zero. Tied: an interval
+within the margin. Improves: the probability that a trial of the first beats one of the second.
+Images: how far a different choice of test images might move the difference, either way. Seeds: how
+many would show with 80 % power that the first is better, if the true difference is the measured
+one; - if the pair is decided or seeds cannot decide it."""
 
 
 def criteria(comparison: Comparison) -> Table:
-    """Speed, tolerance, memory; `criteria_caption` explains the columns."""
-    return Table(
-        (
-            "optimizer",
-            "epochs to target",
-            "steps to target",
-            "reached",
-            "good rates",
-            "diverged",
-            "state per weight",
-            "validation",
-            "at best epoch",
-        ),
-        [
-            (
-                name,
-                number(standing.criteria.epochs_to_target, "g"),
-                number(standing.criteria.steps_to_target, ",.10g"),
-                f"{len(standing.criteria.epochs_reached)} of {standing.tuned.n_trials}",
-                _range(standing.criteria.rate_low, standing.criteria.rate_high)
-                if standing.tuned.n_diverged < standing.tuned.n_trials
-                else "-",
-                f"{standing.criteria.diverged_share:.0%}",
-                f"{standing.criteria.state_per_parameter:.2g}",
-                number(standing.tuned.validation_accuracy.mean, ".4f"),
-                number(standing.tuned.best_validation_accuracy.mean, ".4f"),
-            )
-            for name, standing in comparison.optimizers.items()
-        ],
+    """Speed, tolerance and memory; `criteria_caption` explains the columns."""
+    return as_table(
+        {
+            "optimizer": name,
+            "epochs to target": number(result.criteria.epochs_to_target, "g"),
+            "steps to target": number(result.criteria.steps_to_target, ",.10g"),
+            "reached": reached(result),
+            "good rates": _good_rates(result),
+            "failed": f"{result.criteria.failed_share:.0%}",
+            "state per weight": f"{result.criteria.state_per_parameter:.2g}",
+            "validation": number(result.tuned.validation_accuracy.mean, ".4f"),
+            "at best epoch": number(result.tuned.best_validation_accuracy.mean, ".4f"),
+        }
+        for name, result in comparison.optimizers.items()
     )
 
 
+def reached(result: OptimizerResult) -> str:
+    """How many confirmation trials at the tuned rate reached the target."""
+    return f"{len(result.criteria.epochs_reached)} of {result.tuned.n_trials}"
+
+
+def _good_rates(result: OptimizerResult) -> str:
+    low, high = result.criteria.rate_low, result.criteria.rate_high
+    if result.tuned.n_failed == result.tuned.n_trials:
+        return "-"
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+
+
 def criteria_caption(comparison: Comparison) -> str:
+    caption = """\
+Good rates: those around the tuned one with validation accuracy within 0.01 of its.
+Failed: share of all trials, including tuning, that diverged or ended in an error.
+State: numbers that the optimizer keeps per weight. Validation: mean accuracy after the
+last epoch and at each trial's best."""
     target = comparison.target_accuracy
-    notes = [
-        *(
-            [
-                f"Target: a validation accuracy of {target:.4f}; medians over seeds, - where half",
-                "or more never reached it.",
-            ]
-            if target is not None
-            else []
-        ),
-        "Good rates: those of the grid about as good as the tuned one, within 0.01 on validation.",
-        "Diverged: of all trials, tuning included. State: numbers that the optimizer keeps for",
-        "each weight. Validation: mean accuracy after the last epoch and at each trial's best.",
-    ]
-    return "\n".join(notes)
+    if target is None:
+        return caption
+    return f"""\
+Target: a validation accuracy of {target:.4f}; medians over seeds, or - if half
+or more never reached it.
+{caption}"""
 
 
 def settings(comparison: Comparison, params: Params) -> dict[str, str]:
-    """What was compared, and with which versions: a line for each section."""
+    """What was compared, at which settings and with which versions, by topic."""
     dataset = comparison.dataset
     return {
         "data": f"{dataset.name}; {dataset.n_train:,} images to train on, "
         f"{dataset.n_validation:,} for validation, {dataset.n_test:,} for the test",
         **{f"SHA-256 of {file.name}": file.sha256 for file in dataset.files},
-        "split": _in_words(params.split.model_dump()),
-        "model": f"{_in_words(params.model.model_dump())}; {comparison.n_parameters:,} parameters",
-        "training": _in_words(params.train.model_dump()),
-        "tuning": _in_words(params.tuning.model_dump()),
-        "confirmation": _in_words(params.confirmation.model_dump()),
+        "split": _settings(params.split.model_dump()),
+        "model": f"{_settings(params.model.model_dump())}; {comparison.n_parameters:,} parameters",
+        "training": _settings(params.train.model_dump()),
+        "tuning": _settings(params.tuning.model_dump()),
+        "confirmation": _settings(params.confirmation.model_dump()),
         "comparison": f"confidence {comparison.confidence:g}, margin {comparison.margin:g}",
         **{
-            f"optimizer {name}": _in_words(spec.model_dump())
+            f"optimizer {name}": _settings(spec.model_dump())
             for name, spec in sorted(params.optimizers.items())
         },
         "cost": f"{comparison.n_trials:,} trials, {comparison.n_steps:,} updates",
-        "versions": _in_words(comparison.versions),
+        "versions": _settings(comparison.versions),
     }
 
 
@@ -160,7 +154,7 @@ def warnings(comparison: Comparison) -> list[str]:
 
 
 def seeds_needed(comparison: Comparison) -> str | None:
-    """How many seeds would decide what keeps the first of the ranking from being best."""
+    """How many seeds would settle every pair that keeps the leader from being best."""
     first = next(iter(comparison.optimizers))
     open_pairs = [p for p in comparison.pairs if p.first == first and p.label == "undecided"]
     needed = [(p.n_seeds_needed, p.second) for p in open_pairs if p.n_seeds_needed is not None]
@@ -174,21 +168,27 @@ def seeds_needed(comparison: Comparison) -> str | None:
 
 
 def number(value: float | None, style: str) -> str:
-    """A number in Python's format, or `-` where there is none."""
+    """Formats a number as Python does, or gives `-` if there is none."""
     return "-" if value is None else format(value, style)
+
+
+def fill(text: str, start: str = "") -> str:
+    """Lines of 80 columns; all but the first are indented by the width of `start`."""
+    indent = " " * len(start)
+    return textwrap.fill(text, 80, initial_indent=start, subsequent_indent=indent)
+
+
+def plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def interval(low: float | None, high: float | None) -> str:
     return "-" if low is None or high is None else f"{low:.4f}-{high:.4f}"
 
 
-def _range(low: float, high: float) -> str:
-    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+def in_words(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _in_words(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {_value(value)}" for key, value in values.items())
-
-
-def _value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _settings(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {in_words(value)}" for key, value in values.items())

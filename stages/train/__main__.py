@@ -2,26 +2,14 @@
 
 import argparse
 
-from stages.common.artifacts import (
-    RUNS,
-    TRAIN,
-    VALIDATION,
-    read_dataset,
-    read_examples,
-    write_architecture,
-    write_epochs,
-    write_run,
-    write_trials,
-    write_weights,
-)
 from stages.common.console import run_stage
+from stages.common.data import DATASET, PROCESSED, TRAIN, VALIDATION
 from stages.common.params import load_params
-from stages.train.models import save_model
-from stages.train.optimizers import check_optimizers
-from stages.train.store import locate_store
-from stages.train.sweep import sweep
-from stages.train.work import Data
-from stages.train.workers import open_workers
+from stages.common.runs import ARCHITECTURE, EPOCHS, RUN, RUNS, TRIALS, WEIGHTS
+from stages.engine.determinism import set_up_tensorflow
+from stages.engine.store import locate_store
+from stages.engine.trial import Data
+from stages.engine.workers import open_workers
 
 
 def main() -> None:
@@ -29,21 +17,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.train")
     parser.add_argument("name", choices=list(params.optimizers), help="a key of `optimizers`")
     name = parser.parse_args().name
+    dataset = DATASET.read(PROCESSED)
+    data = Data(TRAIN.read(PROCESSED), VALIDATION.read(PROCESSED))
+    set_up_tensorflow()
+    # Only now, since these import Keras.
+    from stages.engine.models import save_model
+    from stages.engine.optimizers import check_optimizers
+    from stages.train.tuning import train
+
     check_optimizers(params.optimizers)
-    data = Data(read_examples(TRAIN), read_examples(VALIDATION))
     with open_workers() as workers:
-        results = sweep(
-            [name], params, read_dataset(), data, store_folder=locate_store(), workers=workers
-        )
-    result = results[name]
+        trained = train(name, params, dataset, data, store_folder=locate_store(), workers=workers)
     folder = RUNS / name
-    write_trials(folder, result.trials)
-    write_epochs(folder, result.epochs)
-    write_weights(folder, result.weights)
-    write_architecture(folder, result.architecture)
-    write_run(folder, result.run)
-    if result.model:
-        save_model(result.model, folder / "model.keras")
+    TRIALS.write(folder, trained.trials)
+    EPOCHS.write(folder, trained.epochs)
+    WEIGHTS.write(folder, trained.weights)
+    ARCHITECTURE.write(folder, trained.architecture)
+    RUN.write(folder, trained.run)
+    if trained.model:
+        save_model(trained.model, folder / "model.keras")
 
 
 run_stage(main)

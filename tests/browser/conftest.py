@@ -12,8 +12,8 @@ import pytest
 from filelock import FileLock
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from stages.common.artifacts import write_text
-from stages.report.figures import draw
+from stages.common.files import write_text
+from stages.report.charts.registry import draw
 from stages.report.page import build_page
 from tests.conftest import PROJECT
 from tests.results import CASES

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from stages.common.artifacts import replacing
+from stages.common.files import replacing
 from tests.browser.conftest import COMMITTED, Visit, launch, opened
 from tests.conftest import PROJECT
 

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
 from stages.report import history
-from stages.report.figures import assign_looks
+from stages.report.charts.base import assign_looks
 from tests.browser.conftest import COMMITTED, Open, Visit, opened
 from tests.conftest import PROJECT
 from tests.results import CASES, ODD_DATASET, ODD_NAMES
@@ -224,7 +224,7 @@ def test_the_standings_are_those_of_the_metrics(open_page: Open) -> None:
         for name, score in METRICS["optimizers"].items()
     }
     diverged = {row[0]: int(row[5].split()[0]) for row in shown}
-    assert diverged == {name: score["n_diverged"] for name, score in METRICS["optimizers"].items()}
+    assert diverged == {name: score["n_failed"] for name, score in METRICS["optimizers"].items()}
 
 
 def test_the_verdict_and_the_warnings_are_those_of_the_metrics(open_page: Open) -> None:
@@ -306,9 +306,9 @@ def test_diverged_trials_are_told(open_page: Open, rendered: Callable[[str], Pat
     def notes(visit: Visit) -> list[str]:
         return visit.page.locator("#chart-ranking .mark-text.role-mark text").all_text_contents()
 
-    assert notes(some) == ["every trial diverged"]
-    assert notes(all_of_them) == ["every trial diverged"] * 2
-    assert all_of_them.page.locator(".verdict").inner_text() == "Undecided: every trial diverged."
+    assert notes(some) == ["every trial failed"]
+    assert notes(all_of_them) == ["every trial failed"] * 2
+    assert all_of_them.page.locator(".verdict").inner_text() == "Undecided: every trial failed."
     crosses = all_of_them.page.locator("#chart-sensitivity .mark-symbol.role-mark path")
     assert crosses.count() > 0
 

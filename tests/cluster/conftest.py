@@ -4,16 +4,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
 from distributed import Client
 
 from tests.conftest import PROJECT
-from tests.pipeline.conftest import reproduced
-
-__all__ = ["reproduced"]
 
 PATIENCE_S = 90
 # As `make scheduler` has it.
@@ -43,11 +40,15 @@ class Cluster:
         self.wait_for({name})
         return process
 
-    def wait_for(self, names: set[str]) -> None:
-        """Waits until workers of these names have joined."""
+    def wait_for(self, names: set[str], gone: Collection[str] = ()) -> None:
+        """Waits until workers of these names have joined, and others are known to be gone."""
         deadline_s = time.monotonic() + PATIENCE_S
-        while not names <= {w["name"] for w in self.client.scheduler_info(-1)["workers"].values()}:
-            assert time.monotonic() < deadline_s, f"{names} did not join"
+        while True:
+            workers = self.client.scheduler_info(-1)["workers"].values()
+            present = {worker["name"] for worker in workers}
+            if names <= present and present.isdisjoint(gone):
+                return
+            assert time.monotonic() < deadline_s, f"{present} should be {names}"
             time.sleep(0.1)
 
     def start_worker(

@@ -2,7 +2,6 @@
 
 import shutil
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,51 +12,51 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from stages.common.console import InputError
-from stages.train import cluster as cluster_module
-from stages.train.cluster import open_cluster
-from stages.train.sweep import Sweep, sweep
-from stages.train.trial import Trial
-from stages.train.work import Data, Work
-from stages.train.workers import Workers, open_threads, open_workers
+from stages.common.errors import InputError
+from stages.common.params import Params
+from stages.engine import cluster as cluster_module
+from stages.engine.cluster import open_cluster
+from stages.engine.trial import Data, Trial, Work, Workers
+from stages.engine.workers import open_threads, open_workers
+from stages.train.tuning import Trained, train
 from tests.cluster.conftest import PATIENCE_S, Cluster
 from tests.conftest import PROJECT
 from tests.examples import DATA, DATASET, bits, optimizer, small_params
-from tests.pipeline.conftest import Workspace
 
-OPTIMIZERS = {
-    "adam": optimizer(class_name="Adam", learning_rate=0.01),
-    "sgd": optimizer(class_name="SGD", learning_rate=0.01),
-}
 PARAMS = small_params(
-    OPTIMIZERS,
+    {"sgd": optimizer(class_name="SGD", learning_rate=0.01)},
     train={"epochs": 20},
     tuning={"learning_rate_factors": [0.3, 1.0, 3.0], "seeds": [91, 92]},
     confirmation={"seeds": [1, 2, 3, 4]},
 )
-N_TRIALS = 2 * (6 + 4 + 4)
+N_TRIALS = 6 + 4 + 4
 KILLER_SEED = 3
 # A worker that counts its trials.
 COUNTING = """
-from stages.train import cluster, work
-def counted(*arguments):
-    cluster.n_trials += 1
-    return work.train_trial(*arguments)
-cluster.n_trials, cluster.train_trial = 0, counted
+from stages.engine import cluster
+if not hasattr(cluster, "n_trials"):  # a worker runs this twice
+    cluster.n_trials, train = 0, cluster.train_on_cluster
+    def counted(*arguments):
+        cluster.n_trials += 1
+        return train(*arguments)
+    cluster.train_on_cluster = counted
 """
 # A worker whose process ends when it is given a certain trial.
 KILLER = f"""
 import os
-from stages.train import cluster, work
-def deadly(setting, data, trial):
-    if (setting.name, trial.learning_rate_factor, trial.seed) == ("adam", 1.0, {KILLER_SEED}):
+from stages.engine import cluster
+def deadly(work, environment, data, trial):
+    if (trial.learning_rate_factor, trial.seed) == (1.0, {KILLER_SEED}):
         os._exit(1)
-    return work.train_trial(setting, data, trial)
-cluster.train_trial = deadly
+    return train(work, environment, data, trial)
+if cluster.train_on_cluster.__name__ != "deadly":  # a worker runs this twice
+    train, cluster.train_on_cluster = cluster.train_on_cluster, deadly
 """
 OLD_KERAS = """
-from stages.train import environment
-environment.VERSIONS["keras"] = "3.0.0"
+from stages.engine.determinism import set_up_tensorflow
+set_up_tensorflow()
+import keras
+keras.__version__ = "3.0.0"
 """
 
 
@@ -79,21 +78,20 @@ class Watched:
         return result
 
 
-def run(workers: Workers, store: Path) -> dict[str, Sweep]:
-    return sweep(list(OPTIMIZERS), PARAMS, DATASET, DATA, store_folder=store, workers=workers)
+def run(workers: Workers, store: Path, params: Params = PARAMS) -> Trained:
+    return train("sgd", params, DATASET, DATA, store_folder=store, workers=workers)
 
 
 def count_trials(cluster: Cluster) -> list[int]:
     """Of workers that count."""
-    counted = cluster.client.run(eval, "__import__('stages.train.cluster').train.cluster.n_trials")
+    counted = cluster.client.run(
+        eval, "__import__('stages.engine.cluster').engine.cluster.n_trials"
+    )
     return list(counted.values())
 
 
-def contents(sweeps: dict[str, Sweep]) -> list[Any]:
-    return [
-        (name, each.run, each.trials, each.epochs, bits(each.weights.arrays))
-        for name, each in sweeps.items()
-    ]
+def contents(trained: Trained) -> list[Any]:
+    return [trained.run, trained.trials, trained.epochs, bits(trained.weights.arrays)]
 
 
 @pytest.fixture
@@ -140,11 +138,11 @@ def test_what_the_store_has_is_not_sent(pair: Cluster, local: list[Any], tmp_pat
 
 def test_a_network_of_another_kind_asks_for_fresh_workers(cluster: Cluster, tmp_path: Path) -> None:
     cluster.add_worker("one")
-    compiled = small_params(OPTIMIZERS, train={"jit_compile": True})
+    compiled = small_params(PARAMS.optimizers, train={"jit_compile": True})
     with open_cluster(cluster.address) as workers:
         run(workers, tmp_path)
         with pytest.raises(InputError, match="restart"):
-            sweep(["sgd"], compiled, DATASET, DATA, store_folder=tmp_path, workers=workers)
+            run(workers, tmp_path, compiled)
 
 
 def test_workers_may_die_and_join_late(cluster: Cluster, local: list[Any], tmp_path: Path) -> None:
@@ -197,7 +195,7 @@ def test_a_trial_that_kills_its_workers_is_named_and_the_others_are_kept(
     for name in ("a", "b", "c", "d"):
         cluster.start_worker(name, preload=KILLER)
     cluster.wait_for(set("abcd"))
-    named = f"adam, confirmation, seed {KILLER_SEED}: 3 workers died while they had it"
+    named = f"sgd, confirmation, seed {KILLER_SEED}: 3 workers died while they had it"
     with open_cluster(cluster.address) as workers, pytest.raises(InputError, match=named):
         run(workers, tmp_path)
     assert list(tmp_path.glob("*/*.npz")) != []
@@ -219,11 +217,11 @@ def test_a_worker_with_other_packages_or_code_is_refused(cluster: Cluster, tmp_p
     old.kill()
     project = tmp_path / "project"
     shutil.copytree(PROJECT / "stages", project / "stages")
-    loop = project / "stages" / "train" / "loop.py"
+    loop = project / "stages" / "engine" / "loop.py"
     loop.write_text(loop.read_text().replace("VALIDATION_CHUNK = 1000", "VALIDATION_CHUNK = 999"))
     cluster.add_worker("edited", project)
     with (
-        pytest.raises(InputError, match=r"other numbers: files of stages/train .*same commit"),
+        pytest.raises(InputError, match=r"other numbers: code .*same commit"),
         open_cluster(cluster.address),
     ):
         pass
@@ -245,6 +243,7 @@ def test_one_that_joins_late_is_told_as_well(cluster: Cluster, tmp_path: Path) -
     with open_cluster(cluster.address) as workers:
         cluster.add_worker("elsewhere", tmp_path)
         good.kill()
+        cluster.wait_for({"elsewhere"}, gone={"good"})
         with pytest.raises(InputError, match="start it in a clone of the repository"):
             run(workers, tmp_path)
 
@@ -254,26 +253,6 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:9")
     with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         open_workers().__enter__()
-
-
-def test_the_stages_collect_what_was_trained_ahead(
-    pair: Cluster, reproduced: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reproduced.git("clone", "--quiet", ".", str(tmp_path / "clone"))
-    clone = Workspace(tmp_path / "clone")
-    clone.dvc("repro", "preprocess")
-    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", pair.address)
-    output = clone.run(sys.executable, "-m", "stages.train.ahead")
-    assert "trials of sgd, adam: in .cache/trials" in output
-    n_trials = len(list((clone.folder / ".cache" / "trials").glob("*/*.npz")))
-    assert sum(count_trials(pair)) == n_trials > 0
-    clone.dvc("repro")
-    assert len(list((clone.folder / ".cache" / "trials").glob("*/*.npz"))) == n_trials
-    assert clone.git("status", "--porcelain") == ""
-    assert clone.run(sys.executable, "-m", "stages.train.ahead") == ""
-    for name in ("runs", ".cache"):
-        shutil.rmtree(clone.folder / name)  # DVC has them
-    assert clone.run(sys.executable, "-m", "stages.train.ahead") == ""
 
 
 @contextmanager

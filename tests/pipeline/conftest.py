@@ -13,23 +13,38 @@ import yaml
 from filelock import FileLock
 
 from tests.conftest import PROJECT
+from tests.examples import optimizer, small_params
 
-CONTENT = ("stages", "dvc.yaml", ".dvcignore", ".gitignore", "Makefile", "requirements.txt")
-PARAMS = """
-dataset:
-  name: simulated
-  simulated:
-    {n_train: 100, n_test: 30, height: 4, width: 4, n_classes: 3, noise: 0.5, seed: 0}
-split: {validation_fraction: 0.2, seed: 42, stratify: false}
-model: {name: mlp, hidden_units: [8], activation: relu, dropout: 0.0}
-train: {epochs: 2, batch_size: 32, jit_compile: auto}
-tuning: {learning_rate_factors: [3.16], seeds: [1]}
-confirmation: {seeds: [42, 43]}
-comparison: {confidence: 0.95, margin: 0.002, target_accuracy: auto}
-optimizers:
-  sgd: {class_name: SGD, learning_rate: 0.1}
-  adam: {class_name: Adam, learning_rate: 0.001}  # the last line
-"""
+CONTENT = (
+    "optimizers",
+    "stages",
+    "dvc.yaml",
+    ".dvcignore",
+    ".gitignore",
+    "Makefile",
+    "requirements.txt",
+)
+PARAMS = small_params(
+    {
+        "sgd": optimizer(class_name="SGD", learning_rate=0.1),
+        "adam": optimizer(class_name="Adam", learning_rate=0.001),
+    },
+    dataset={
+        "name": "simulated",
+        "simulated": {
+            "n_train": 100,
+            "n_test": 30,
+            "height": 4,
+            "width": 4,
+            "n_classes": 3,
+            "noise": 0.5,
+            "seed": 0,
+        },
+    },
+    train={"jit_compile": "auto"},
+    tuning={"learning_rate_factors": [3.16], "seeds": [1]},
+    confirmation={"seeds": [42, 43]},
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +112,7 @@ def lay_out(folder: Path) -> Workspace:
     for name in ("config", ".gitignore"):
         shutil.copy2(PROJECT / ".dvc" / name, folder / ".dvc" / name)
     # As DVC writes YAML, so that its own edits change no other line.
-    text = yaml.safe_dump(yaml.safe_load(PARAMS), sort_keys=False)
+    text = yaml.safe_dump(PARAMS.model_dump(mode="json"), sort_keys=False)
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     return Workspace(folder)
 

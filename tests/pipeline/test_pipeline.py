@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import vl_convert
@@ -25,14 +26,14 @@ CONCLUDE = ["evaluate", "report"]
             "params.yaml",
             "learning_rate: 0.001",
             "learning_rate: 0.002",
-            ["train@adam", *CONCLUDE],
+            ["sources", "train@adam", *CONCLUDE],
             id="one optimizer's rate",
         ),
         pytest.param(
             "params.yaml",
             "optimizers:\n",
             "optimizers:\n  lion: {class_name: Lion, learning_rate: 0.001}\n",
-            ["train@lion", *CONCLUDE],
+            ["sources", "train@lion", *CONCLUDE],
             id="new optimizer",
         ),
         pytest.param(
@@ -51,7 +52,18 @@ CONCLUDE = ["evaluate", "report"]
         ),
         # Equal results, so nothing after it runs.
         pytest.param(
-            "stages/train/trial.py", '"""One trial', '"""A trial', TRAIN, id="line in train"
+            "stages/engine/loop.py",
+            "VALIDATION_CHUNK = 1000",
+            "VALIDATION_CHUNK = 999",
+            TRAIN,
+            id="a line of the engine",
+        ),
+        pytest.param(
+            "stages/evaluate/statistics.py",
+            "Mean with Student's t-interval.",
+            "The mean with Student's t-interval.",
+            ["evaluate"],
+            id="a statistic's docstring",
         ),
     ],
 )
@@ -73,9 +85,8 @@ def test_a_removed_optimizer_is_gone_from_every_result_and_comes_back_untrained(
     params = (workspace.folder / "params.yaml").read_text(encoding="utf-8")
     before, _, _ = params.partition("  adam:")
     (workspace.folder / "params.yaml").write_text(before, encoding="utf-8")
-    assert workspace.reproduce() == CONCLUDE
-    metrics = json.loads((workspace.folder / "metrics.json").read_text(encoding="utf-8"))
-    assert list(metrics["optimizers"]) == ["sgd"]
+    assert workspace.reproduce() == ["sources", *CONCLUDE]
+    assert list(metrics(workspace)["optimizers"]) == ["sgd"]
     results = ["metrics.json", "evaluation", "plots", "report", "runs"]
     found = workspace.run(
         "grep", "--recursive", "--files-with-matches", "adam", *results, check=False
@@ -85,6 +96,49 @@ def test_a_removed_optimizer_is_gone_from_every_result_and_comes_back_untrained(
     workspace.git("checkout", "params.yaml")
     assert workspace.reproduce() == CONCLUDE
     assert workspace.git("status", "--porcelain") == ""
+
+
+SIGN = """import keras
+
+from optimizers.scale import SCALE
+
+
+class Sign(keras.optimizers.Optimizer):
+    def update_step(self, gradient, variable, learning_rate):
+        self.assign_sub(variable, SCALE * learning_rate * keras.ops.sign(gradient))
+"""
+
+
+def test_an_edit_of_own_code_runs_the_optimizers_that_import_it(workspace: Workspace) -> None:
+    own = workspace.folder / "optimizers"
+    (own / "sign.py").write_text(SIGN, encoding="utf-8")
+    (own / "scale.py").write_text("SCALE = 1.0\n", encoding="utf-8")
+    workspace.edit(
+        "params.yaml",
+        "optimizers:\n",
+        "optimizers:\n  sign: {class_name: optimizers/sign.py:Sign, learning_rate: 0.001}\n",
+    )
+    assert workspace.reproduce() == ["sources", "train@sign", *CONCLUDE]
+    rate = metrics(workspace)["optimizers"]["sign"]["test_accuracy"]
+    # What it imports, for other results; then a file that nothing imports.
+    (own / "scale.py").write_text("SCALE = 100.0\n", encoding="utf-8")
+    assert workspace.reproduce() == ["sources", "train@sign", *CONCLUDE]
+    assert metrics(workspace)["optimizers"]["sign"]["test_accuracy"] != rate
+    (own / "unused.py").write_text("SCALE = 2.0\n", encoding="utf-8")
+    assert workspace.reproduce() == ["sources"]
+
+
+def test_own_code_that_dvc_would_not_watch_is_refused(workspace: Workspace) -> None:
+    own = SIGN.replace("optimizers.scale", "elsewhere")
+    (workspace.folder / "optimizers" / "sign.py").write_text(own, encoding="utf-8")
+    (workspace.folder / "elsewhere.py").write_text("SCALE = 1.0\n", encoding="utf-8")
+    workspace.edit("params.yaml", "class_name: SGD", "class_name: optimizers/sign.py:Sign")
+    output = workspace.dvc("repro", check=False)
+    assert "optimizers/sign.py: imports elsewhere.py, where DVC would not notice" in output
+
+
+def metrics(workspace: Workspace) -> Any:
+    return json.loads((workspace.folder / "metrics.json").read_text(encoding="utf-8"))
 
 
 def test_more_epochs_train_all_and_going_back_to_an_earlier_setting_trains_nothing(
@@ -97,12 +151,10 @@ def test_more_epochs_train_all_and_going_back_to_an_earlier_setting_trains_nothi
     assert workspace.git("status", "--porcelain") == ""
 
 
-ALL = ["download", "preprocess", "train@sgd", "train@adam", "evaluate", "report"]
+ALL = ["sources", "download", "preprocess", "train@sgd", "train@adam", "evaluate", "report"]
 
 
-def test_a_fresh_clone_reproduces_every_committed_byte(
-    reproduced: Workspace, tmp_path: Path
-) -> None:
+def test_a_fresh_clone_ends_in_the_same_bytes(reproduced: Workspace, tmp_path: Path) -> None:
     reproduced.git("clone", "--quiet", ".", str(tmp_path / "clone"))
     clone = Workspace(tmp_path / "clone")
     assert clone.reproduce("--force") == ALL
@@ -149,7 +201,7 @@ def test_a_killed_stage_goes_on_where_it_was_and_ends_in_the_same_bytes(
     assert {path.name: path.read_bytes() for path in run.iterdir()} == undisturbed
 
 
-@pytest.mark.parametrize("stage", ["download", "preprocess", "report"])
+@pytest.mark.parametrize("stage", ["sources", "download", "preprocess", "report"])
 def test_a_stage_without_networks_never_loads_tensorflow(workspace: Workspace, stage: str) -> None:
     program = (
         f"import runpy, sys; runpy.run_module('stages.{stage}', run_name='__main__'); "
@@ -160,7 +212,7 @@ def test_a_stage_without_networks_never_loads_tensorflow(workspace: Workspace, s
 
 def test_an_experiment_changes_one_line_and_shows_in_the_differences(workspace: Workspace) -> None:
     output = workspace.dvc("exp", "run", "-S", "optimizers.adam.learning_rate=0.01")
-    assert stages_that_ran(output) == ["train@adam", "evaluate", "report"]
+    assert stages_that_ran(output) == ["sources", "train@adam", "evaluate", "report"]
     assert workspace.git("diff", "--numstat", "params.yaml").split() == ["1", "1", "params.yaml"]
     assert "optimizers.adam.test_accuracy" in workspace.dvc("metrics", "diff")
     assert "optimizers.sgd" not in workspace.dvc("metrics", "diff")

@@ -100,7 +100,7 @@ def test_at_the_same_commit_a_colleague_runs_nothing_and_has_every_byte(team: Te
 def test_what_anyone_trained_and_pushed_nobody_trains_again(team: Team) -> None:
     first = team.owner.git("rev-parse", "HEAD").strip()
     team.owner.edit(*ANOTHER_RATE)
-    assert team.owner.reproduce("train") == ["train@adam"]
+    assert team.owner.reproduce("train") == ["sources", "train@adam"]
     team.owner.dvc(*PUSH)
 
     # Not committed yet, and the colleague has heard of the rate.
@@ -122,14 +122,14 @@ def test_what_anyone_trained_and_pushed_nobody_trains_again(team: Team) -> None:
 def test_an_added_optimizer_is_the_only_one_that_a_colleague_trains(team: Team) -> None:
     lion = "optimizers:\n  lion: {class_name: Lion, learning_rate: 0.001}\n"
     team.colleague.edit("params.yaml", "optimizers:\n", lion)
-    assert team.colleague.reproduce("--pull", "train") == ["train@lion"]
+    assert team.colleague.reproduce("--pull", "train") == ["sources", "train@lion"]
     assert n_trials(team.colleague) == 5  # one of tuning, and two seeds at each rate
 
 
 def test_the_remote_holds_data_and_runs_and_nothing_that_git_tracks(team: Team) -> None:
     tracked = team.owner.git("ls-files", "-z").split("\0")[:-1]
     assert {"metrics.json", "report/index.html", "evaluation/scores.csv"} <= set(tracked)
-    assert team.objects().keys() == hashes(team.owner, "data/raw", "data/processed", "runs")
+    assert team.objects().keys() == hashes(team.owner, "data", "runs")
     assert team.objects().keys().isdisjoint(hashes(team.owner, *tracked))
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from stages.common.artifacts import UInt8Array
-from stages.common.console import InputError
+from stages.common.errors import InputError
+from stages.common.files import UInt8Array
 from stages.preprocess.decode import read_idx
 
 idx_arrays = arrays(np.uint8, array_shapes(max_dims=4, min_side=0, max_side=5))

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from dvc.utils.serialize import parse_yaml
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stages.common.console import InputError
-from stages.common.params import Params, load_params
+from stages.common.errors import InputError
+from stages.common.params import Params, load_params, read_yaml
 
 SECTIONS = {
     "dataset": {
@@ -115,3 +116,79 @@ def test_seeds_are_accepted_if_each_stands_once_in_both_lists(
     else:
         with pytest.raises(InputError, match=r"seeds: .*(repeated|tuning never saw)"):
             load(path, json.dumps(content))
+
+
+# What a person might type: numbers of every kind, the words and marks of YAML, any text.
+yaml_scalars = (
+    st.from_regex(
+        r"[-+]?(0[obx])?[0-9_]{0,4}(\.[0-9_]{0,3})?([eE][-+]?[0-9]{1,3})?(:[0-9]{1,2}){0,2}",
+        fullmatch=True,
+    )
+    | st.sampled_from(
+        ["yes", "No", "ON", "off", "true", "FALSE", "y", "~", "null", ".nan", "-.INF"]
+    )
+    | st.from_regex(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ][0-9:.]{5,8})?", fullmatch=True)
+    | st.text("0189abefox_+-.:~'\"!&*#{}[],%@|>=? \n\t", max_size=8)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+)
+
+
+def assert_read_as_dvc_does(text: str) -> None:
+    """That both read the same, as JSON has it and types included, or both refuse it."""
+    try:
+        expected = json.loads(json.dumps(parse_yaml(text, "params.yaml"), default=str))
+    except Exception:  # noqa: BLE001, DVC has many for what is not YAML
+        with pytest.raises(ValueError, match=r"\S"):
+            read_yaml(text.encode())
+    else:
+        # As text, since NaN is not equal to itself.
+        assert repr(read_yaml(text.encode())) == repr(expected)
+
+
+@settings(deadline=None)
+@given(scalar=yaml_scalars)
+@example("010")
+@example("089")
+@example("0o10")
+@example("1:30")
+@example("1e-3")
+@example("5\0")
+@example("!!int five")
+@example("&a [*a]")
+def test_a_scalar_is_read_as_dvc_reads_it(scalar: str) -> None:
+    assert_read_as_dvc_does(f"key: {scalar}\n")
+
+
+@settings(deadline=None)
+@given(
+    rows=st.lists(st.tuples(yaml_scalars, yaml_scalars), min_size=1, max_size=4),
+    nested=st.lists(st.tuples(yaml_scalars, yaml_scalars), max_size=3),
+)
+def test_a_mapping_is_read_as_dvc_reads_it(
+    rows: list[tuple[str, str]], nested: list[tuple[str, str]]
+) -> None:
+    lines = [f"{key}: {value}" for key, value in rows]
+    lines += ["section:", *(f"  {key}: {value}" for key, value in nested)]
+    assert_read_as_dvc_does("\n".join(lines))
+    assert_read_as_dvc_does(f"{{section: {{{', '.join(lines[: len(rows)])}}}}}")
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.dates()
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("abc01"), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None)
+@given(value=st.dictionaries(st.text("abc01_"), values, max_size=3), flow=st.booleans())
+def test_what_a_yaml_writer_wrote_is_read_as_dvc_reads_it(value: Any, flow: bool) -> None:
+    text = yaml.safe_dump(value, allow_unicode=True, default_flow_style=flow)
+    assert_read_as_dvc_does(text)

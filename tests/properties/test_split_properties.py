@@ -5,8 +5,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stages.common.artifacts import UInt8Array
-from stages.common.console import InputError
+from stages.common.errors import InputError
+from stages.common.files import UInt8Array
 from stages.common.params import MAX_SEED, Split
 from stages.preprocess.split import split_indices
 

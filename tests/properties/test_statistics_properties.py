@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.common.artifacts import Pair
+from stages.common.results import Pair
 from stages.evaluate.pairs import Sample, compare_pairs, rank
-from stages.evaluate.statistics import estimate
-from stages.evaluate.verdict import Judgement, judge
+from stages.evaluate.statistics import adjust_by_holm, estimate
+from stages.evaluate.verdict import Verdict, judge
 
 CONFIDENCE, MARGIN, N_TEST = 0.95, 0.002, 1000
 N_SEEDS = 5
 samples_of_values = st.lists(st.floats(0, 1), min_size=2, max_size=20)
+# Exact, so that nothing depends on rounding.
+p_values_of_tests = st.lists(st.fractions(0, 1, max_denominator=100), min_size=1, max_size=12)
 
 
 @st.composite
@@ -27,10 +30,10 @@ def draw_samples(draw: st.DrawFn) -> dict[str, Sample]:
         # Of a thousand images; the last one sets the means apart.
         right = [draw(st.integers(800, 820)) + seed for seed in seeds]
         accuracies = dict(enumerate((n + index * 1e-4) / N_TEST for n in right))
-        n_diverged = draw(st.sampled_from([0, 0, 0, 1, 2, N_SEEDS]))
-        for seed in range(n_diverged):
+        n_failed = draw(st.sampled_from([0, 0, 0, 1, 2, N_SEEDS]))
+        for seed in range(n_failed):
             del accuracies[seed]
-        samples[f"optimizer {index}"] = Sample(accuracies, n_diverged)
+        samples[f"optimizer {index}"] = Sample(accuracies, n_failed)
     return samples
 
 
@@ -38,7 +41,7 @@ def compare(samples: Mapping[str, Sample]) -> tuple[Pair, ...]:
     return compare_pairs(samples, confidence=CONFIDENCE, margin=MARGIN, n_test=N_TEST)
 
 
-def judged(samples: Mapping[str, Sample]) -> Judgement:
+def judged(samples: Mapping[str, Sample]) -> Verdict:
     pairs = compare(samples)
     return judge(samples, pairs, samples, pairs, MARGIN)
 
@@ -77,9 +80,53 @@ def test_more_confidence_needs_a_wider_interval(values: list[float], less: float
     assert low <= (narrow.low or 0.0) <= (narrow.high or 0.0) <= high
 
 
+@given(p_values_of_tests, st.fractions(0, "0.999", max_denominator=1000))
+def test_holm_s_adjusted_p_tells_what_his_procedure_rejects(
+    p_values: list[Fraction], alpha: Fraction
+) -> None:
+    # As the paper has it: from the smallest p on, against alpha / n, alpha / (n - 1), ..., until
+    # the first that is larger.
+    order, n_rejected = sorted(p_values), 0
+    while n_rejected < len(order) and order[n_rejected] <= alpha / (len(order) - n_rejected):
+        n_rejected += 1
+    rejected = [
+        p for p, adj in zip(p_values, adjust_by_holm(p_values), strict=True) if adj <= alpha
+    ]
+    assert sorted(rejected) == order[:n_rejected]
+
+
+@given(p_values_of_tests, st.data())
+def test_the_order_of_the_tests_changes_no_adjusted_p(
+    p_values: list[Fraction], data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(range(len(p_values))))
+    adjusted = adjust_by_holm(p_values)
+    assert adjust_by_holm([p_values[i] for i in order]) == [adjusted[i] for i in order]
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_an_adjusted_p_lies_between_the_raw_one_and_bonferroni_s(p_values: list[float]) -> None:
+    n = len(p_values)
+    for p, adjusted in zip(p_values, adjust_by_holm(p_values), strict=True):
+        assert p <= adjusted <= min(n * p, 1)
+
+
+@given(p_values_of_tests)
+def test_the_smallest_adjusted_p_is_bonferroni_s(p_values: list[Fraction]) -> None:
+    assert min(adjust_by_holm(p_values)) == min(len(p_values) * min(p_values), 1)
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_a_larger_p_has_no_smaller_adjusted_p(p_values: list[float]) -> None:
+    pairs = sorted(zip(p_values, adjust_by_holm(p_values), strict=True))
+    adjusted = [after for _, after in pairs]
+    assert adjusted == sorted(adjusted)
+    assert len(dict(pairs)) == len(set(pairs)), "equal p-values have equal adjusted ones"
+
+
 @settings(deadline=None)
 @given(draw_samples(), st.data())
-def test_a_diverged_trial_never_improves_a_standing(
+def test_a_failed_trial_never_improves_a_rank_or_a_claim(
     before: dict[str, Sample], data: st.DataObject
 ) -> None:
     name = data.draw(st.sampled_from([n for n in before if before[n].accuracies] or [None]))
@@ -87,7 +134,7 @@ def test_a_diverged_trial_never_improves_a_standing(
         return
     seed = data.draw(st.sampled_from(sorted(before[name].accuracies)))
     kept = {s: score for s, score in before[name].accuracies.items() if s != seed}
-    after = before | {name: Sample(kept, before[name].n_diverged + 1)}
+    after = before | {name: Sample(kept, before[name].n_failed + 1)}
     ranks = [rank(each).index(name) for each in (before, after)]
     assert ranks[0] <= ranks[1]
     claims = [
@@ -111,8 +158,8 @@ def test_other_names_in_another_order_change_no_label(
     renamed = dict(zip(samples, names, strict=True))
     order = data.draw(st.permutations(sorted(samples)))
     others = {renamed[name]: samples[name] for name in order}
-    # Where all diverged, or scores are equal, the name decides who comes first.
-    merits = [(s.n_diverged, sum(s.accuracies.values())) for s in samples.values()]
+    # Where all failed, or scores are equal, the name decides who comes first.
+    merits = [(s.n_failed, sum(s.accuracies.values())) for s in samples.values()]
     if len(set(merits)) < len(merits):
         return
     expected = [
@@ -128,7 +175,7 @@ def test_a_shift_of_all_accuracies_changes_no_label(samples: dict[str, Sample], 
     shifted = {
         name: Sample(
             {seed: score + shift / N_TEST for seed, score in sample.accuracies.items()},
-            sample.n_diverged,
+            sample.n_failed,
         )
         for name, sample in samples.items()
     }

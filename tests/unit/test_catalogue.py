@@ -15,15 +15,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from stages.common.artifacts import (
-    RawArrays,
-    RawFile,
-    Source,
-    read_raw_arrays,
-    write_raw_arrays,
-)
-from stages.common.console import InputError
-from stages.common.params import Dataset, Simulated
+from stages.common.data import RAW_ARRAYS, RawArrays, RawFile, Source
+from stages.common.errors import InputError
+from stages.common.params import DatasetParams, Simulated
 from stages.download import catalogue
 from stages.download.catalogue import DATASETS, obtain
 from stages.preprocess.decode import decode
@@ -54,8 +48,8 @@ FASHION_MNIST = (
 )
 
 
-def named(name: str, simulated: Simulated = SIMULATED) -> Dataset:
-    return Dataset(name=name, simulated=simulated)
+def named(name: str, simulated: Simulated = SIMULATED) -> DatasetParams:
+    return DatasetParams(name=name, simulated=simulated)
 
 
 def add_published(
@@ -114,7 +108,7 @@ def test_digits_are_scikit_learn_s_without_any_network(
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     source = obtain(named("digits"), tmp_path)
-    arrays = read_raw_arrays(tmp_path / "arrays.npz")
+    arrays = RAW_ARRAYS.read(tmp_path)
     assert arrays.train_images.shape == (1438, 8, 8, 1)
     assert arrays.test_images.shape == (359, 8, 8, 1)
     assert arrays.train_images.dtype == arrays.test_images.dtype == np.uint8
@@ -136,7 +130,7 @@ def test_what_is_made_has_the_same_bytes_each_time(tmp_path: Path, name: str) ->
 
 def test_simulated_data_are_of_the_configured_size(tmp_path: Path) -> None:
     source = obtain(named("simulated"), tmp_path)
-    arrays = read_raw_arrays(tmp_path / "arrays.npz")
+    arrays = RAW_ARRAYS.read(tmp_path)
     assert arrays.train_images.shape == (50, 5, 4, 1)
     assert arrays.test_images.shape == (20, 5, 4, 1)
     assert len(source.class_names) == 7
@@ -148,7 +142,7 @@ def test_another_seed_simulates_other_data(tmp_path: Path) -> None:
     other = SIMULATED.model_copy(update={"seed": 2})
     obtain(named("simulated"), tmp_path / "one")
     obtain(named("simulated", other), tmp_path / "two")
-    one, two = (read_raw_arrays(tmp_path / name / "arrays.npz") for name in ("one", "two"))
+    one, two = (RAW_ARRAYS.read(tmp_path / name) for name in ("one", "two"))
     assert not np.array_equal(one.train_images, two.train_images)
     assert not np.array_equal(one.train_labels, two.train_labels)
 
@@ -157,7 +151,7 @@ def test_simulated_images_of_a_class_are_its_prototype_when_there_is_no_noise(
     tmp_path: Path,
 ) -> None:
     obtain(named("simulated", SIMULATED.model_copy(update={"noise": 0.0})), tmp_path)
-    arrays = read_raw_arrays(tmp_path / "arrays.npz")
+    arrays = RAW_ARRAYS.read(tmp_path)
     prototypes = {
         int(label): image
         for image, label in zip(arrays.train_images, arrays.train_labels, strict=True)
@@ -233,9 +227,11 @@ def test_a_data_set_is_added_by_one_function(
     labels = np.arange(6, dtype=np.uint8) % 2
     made = RawArrays(images[:4], labels[:4], images[4:], labels[4:])
 
-    def mine(dataset: Dataset, folder: Path) -> Source:
-        write_raw_arrays(folder / "mine.npz", made)
-        return Source(dataset.name, "npz", ("me",), ("even", "odd"), (RawFile("mine.npz", 0, ""),))
+    def mine(dataset: DatasetParams, folder: Path) -> Source:
+        RAW_ARRAYS.write(folder, made)
+        return Source(
+            dataset.name, "npz", ("me",), ("even", "odd"), (RawFile("arrays.npz", 0, ""),)
+        )
 
     monkeypatch.setitem(DATASETS, "mine", mine)
     source = obtain(named("mine"), tmp_path / "raw")

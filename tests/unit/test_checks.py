@@ -5,23 +5,24 @@ from typing import Any
 
 import pytest
 
-from stages.common.artifacts import Pair
 from stages.common.params import Model
-from stages.evaluate.checks import CHECKS, Evidence, find_faults
-from stages.evaluate.outcomes import Outcome
-from tests.examples import DATASET, group, outcome
+from stages.common.results import Pair
+from stages.common.runs import Diverged, Failed, TrialRow
+from stages.evaluate.checks import CHECKS, Experiment, check_failures, find_faults
+from stages.evaluate.scored import Group, ScoredRun
+from tests.examples import DATASET, group, scored_run
 
 SGD, NESTEROV, ADAM = [0.8, 0.81, 0.82], [0.87, 0.88, 0.89], [0.83, 0.84, 0.85]
 RISING = [[0.5, 0.6, 0.7, 0.8, 0.9 + 0.01 * seed] for seed in range(3)]
 PAIR = Pair("nesterov", "sgd", "better", 3, 0.07, 0.06, 0.08, 0.001, 0.003, 1.0, 0.05, None)
 MOMENTUM = {"momentum": 0.9, "nesterov": True}
-SOUND = Evidence(
+SOUND = Experiment(
     dataset=DATASET,
     model=Model(name="mlp", hidden_units=(100,), activation="relu", dropout=0.0),
-    outcomes={
-        "sgd": outcome(group(SGD), momentum=0.0, nesterov=False),
-        "nesterov": outcome(group(NESTEROV), **MOMENTUM),
-        "adam": outcome(group(ADAM), class_name="Adam"),
+    runs={
+        "sgd": scored_run(group(SGD), momentum=0.0, nesterov=False),
+        "nesterov": scored_run(group(NESTEROV), **MOMENTUM),
+        "adam": scored_run(group(ADAM), class_name="Adam"),
     },
     pairs=(PAIR,),
     confidence=0.95,
@@ -30,37 +31,59 @@ SOUND = Evidence(
 FASHION_MNIST = replace(DATASET, name="fashion_mnist", train_counts=(10_000,) * 4)
 
 
-def adam(*arguments: Any, **settings: Any) -> Outcome:
-    return outcome(group(*arguments, **settings), class_name="Adam")
+def adam(*arguments: Any, **settings: Any) -> ScoredRun:
+    return scored_run(group(*arguments, **settings), class_name="Adam")
 
 
 def tuned_at(
     factor: float, tuning: dict[float, list[float | None]], accuracies: list[float] = ADAM
-) -> Outcome:
-    configured = None if factor == 1 else group([0.7, 0.71, 0.72])
-    return outcome(group(accuracies, factor=factor), configured, tuning=tuning)
+) -> ScoredRun:
+    place = list(tuning).index
+    configured = None if factor == 1 else group([0.7, 0.71, 0.72], setting=place(1))
+    return scored_run(group(accuracies, setting=place(factor)), configured, tuning=tuning)
 
 
-def changed(evidence: Evidence = SOUND, **outcomes: Outcome) -> Evidence:
-    return replace(evidence, outcomes={**evidence.outcomes, **outcomes})
+def failing(row: TrialRow) -> TrialRow:
+    """The same, but if it diverged, an error ended it."""
+    if not isinstance(row, Diverged):
+        return row
+    about = {key: value for key, value in vars(row).items() if key != "outcome"}
+    return Failed(**about, reason="ValueError: no")
 
 
-def paired(**changes: Any) -> Evidence:
+def all_failing(trials: Group) -> Group:
+    return replace(trials, rows=tuple(map(failing, trials.rows)))
+
+
+def half_failing(trials: Group) -> Group:
+    """Of the trials without a score the last failed, the others diverged."""
+    return replace(trials, rows=(*trials.rows[:-1], failing(trials.rows[-1])))
+
+
+def failing_in_tuning(run: ScoredRun) -> ScoredRun:
+    return replace(run, tuning=tuple(map(failing, run.tuning)))
+
+
+def changed(experiment: Experiment = SOUND, **runs: ScoredRun) -> Experiment:
+    return replace(experiment, runs={**experiment.runs, **runs})
+
+
+def paired(**changes: Any) -> Experiment:
     return replace(SOUND, pairs=(replace(PAIR, **changes),))
 
 
-def counted(**counts: tuple[int, ...]) -> Evidence:
+def counted(**counts: tuple[int, ...]) -> Experiment:
     return replace(SOUND, dataset=replace(DATASET, **counts))
 
 
 def on_fashion_mnist(
     accuracies: list[float] = NESTEROV, n_epochs: int = 5, **dataset: Any
-) -> Evidence:
+) -> Experiment:
     tuned = group(accuracies, [[accuracy] * n_epochs for accuracy in accuracies])
     return replace(
         SOUND,
         dataset=replace(FASHION_MNIST, **dataset),
-        outcomes={"nesterov": outcome(tuned, **MOMENTUM)},
+        runs={"nesterov": scored_run(tuned, **MOMENTUM)},
         pairs=(),
     )
 
@@ -72,7 +95,7 @@ FAULTS = {
     "test-images-of-one-class": (counted(test_counts=(60, 0, 0, 0)), "absent_class", ()),
     "guessing": (changed(adam=adam([0.25, 0.26, 0.27])), "guessing", ("adam",)),
     "guessing-the-frequent-class": (
-        replace(counted(test_counts=(51, 3, 3, 3)), outcomes={"adam": adam(ADAM)}, pairs=()),
+        replace(counted(test_counts=(51, 3, 3, 3)), runs={"adam": adam(ADAM)}, pairs=()),
         "guessing",
         ("adam",),
     ),
@@ -83,11 +106,26 @@ FAULTS = {
         "identical_curves",
         ("nesterov", "adam"),
     ),
-    "one-diverged": (changed(adam=adam(ADAM, n_diverged=1)), "divergence", ("adam",)),
-    "all-diverged": (changed(adam=adam([], n_diverged=3)), "divergence", ("adam",)),
+    "one-diverged": (changed(adam=adam(ADAM, n_failed=1)), "failures", ("adam",)),
+    "all-diverged": (changed(adam=adam([], n_failed=3)), "failures", ("adam",)),
+    "one-failed": (
+        changed(adam=scored_run(all_failing(group(ADAM, n_failed=1)), class_name="Adam")),
+        "failures",
+        ("adam",),
+    ),
+    "all-failed": (
+        changed(adam=scored_run(all_failing(group([], n_failed=3)), class_name="Adam")),
+        "failures",
+        ("adam",),
+    ),
+    "half-of-tuning-failed": (
+        changed(adam=failing_in_tuning(tuned_at(1, {0.1: [0.5], 1: [0.9], 3: [None], 10: [None]}))),
+        "failures",
+        ("adam",),
+    ),
     "half-of-tuning-diverged": (
         changed(adam=tuned_at(1, {0.1: [0.5], 1: [0.9], 3: [None], 10: [None]})),
-        "divergence",
+        "failures",
         ("adam",),
     ),
     "lowest-rate": (
@@ -110,7 +148,9 @@ FAULTS = {
         ("adam",),
     ),
     "misled": (
-        changed(adam=outcome(group(ADAM), group([0.9, 0.91, 0.92], factor=3), class_name="Adam")),
+        changed(
+            adam=scored_run(group(ADAM), group([0.9, 0.91, 0.92], setting=2), class_name="Adam")
+        ),
         "tuning_misled",
         ("adam",),
     ),
@@ -132,10 +172,10 @@ FAULTS = {
 }
 NO_FAULTS = {
     "sound": SOUND,
-    "one-optimizer": replace(SOUND, outcomes={"adam": adam(ADAM)}, pairs=()),
-    "one-seed": replace(SOUND, outcomes={"adam": adam(ADAM[:1]), "sgd": adam(SGD[:1])}, pairs=()),
+    "one-optimizer": replace(SOUND, runs={"adam": adam(ADAM)}, pairs=()),
+    "one-seed": replace(SOUND, runs={"adam": adam(ADAM[:1]), "sgd": adam(SGD[:1])}, pairs=()),
     "perfect-where-one-class-is-frequent": replace(
-        counted(test_counts=(57, 1, 1, 1)), outcomes={"adam": adam([1.0] * 3)}, pairs=()
+        counted(test_counts=(57, 1, 1, 1)), runs={"adam": adam([1.0] * 3)}, pairs=()
     ),
     "grid-of-one-rate": changed(adam=tuned_at(1, {1: [0.9]})),
     "less-than-half-of-tuning-diverged": changed(
@@ -149,10 +189,18 @@ NO_FAULTS = {
         adam=adam(ADAM, [[*[a] * 4, a + 1e-6] for a in NESTEROV])
     ),
     "configured-rate-better-by-chance": changed(
-        adam=outcome(group(ADAM), group([0.83, 0.84, 0.9], factor=3), class_name="Adam")
+        adam=scored_run(group(ADAM), group([0.83, 0.84, 0.9], setting=2), class_name="Adam")
+    ),
+    "less-than-half-of-tuning-failed": changed(
+        adam=failing_in_tuning(tuned_at(1, {0.1: [0.5], 1: [0.9], 10: [None]}))
+    ),
+    "configured-rate-better-but-failing": changed(
+        adam=scored_run(
+            group(ADAM), all_failing(group([0.9, 0.91], setting=2, n_failed=1)), class_name="Adam"
+        )
     ),
     "configured-rate-better-but-diverging": changed(
-        adam=outcome(group(ADAM), group([0.9, 0.91], factor=3, n_diverged=1), class_name="Adam")
+        adam=scored_run(group(ADAM), group([0.9, 0.91], setting=2, n_failed=1), class_name="Adam")
     ),
     "nesterov-perhaps-behind": paired(first="sgd", second="nesterov", label="undecided"),
     "nesterov-tied": paired(
@@ -160,13 +208,13 @@ NO_FAULTS = {
     ),
     "nesterov-of-other-settings-behind": replace(
         changed(
-            sgd=outcome(group(SGD), momentum=0.0, nesterov=False, weight_decay=None),
-            nesterov=outcome(group(NESTEROV), weight_decay=0.01, **MOMENTUM),
+            sgd=scored_run(group(SGD), momentum=0.0, nesterov=False, weight_decay=None),
+            nesterov=scored_run(group(NESTEROV), weight_decay=0.01, **MOMENTUM),
         ),
         pairs=(replace(PAIR, first="sgd", second="nesterov"),),
     ),
     "momentum-behind": replace(
-        changed(nesterov=outcome(group(NESTEROV), momentum=0.9, nesterov=False)),
+        changed(nesterov=scored_run(group(NESTEROV), momentum=0.9, nesterov=False)),
         pairs=(replace(PAIR, first="sgd", second="nesterov"),),
     ),
     "adam-behind": paired(first="sgd", second="adam"),
@@ -192,8 +240,8 @@ NO_FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_found_and_named_with_the_optimizers(name: str) -> None:
-    evidence, check, optimizers = FAULTS[name]
-    (finding,) = find_faults(evidence)
+    experiment, check, optimizers = FAULTS[name]
+    (finding,) = find_faults(experiment)
     assert (finding.check, finding.optimizers) == (check, optimizers)
     assert [one for one in optimizers if one not in finding.problem] == []
     assert finding.problem.endswith(".")
@@ -206,24 +254,61 @@ def test_where_nothing_is_wrong_nothing_is_found(name: str) -> None:
 
 
 def test_every_check_has_an_experiment_that_it_finds_fault_with() -> None:
-    firing = {check for check in CHECKS for evidence, *_ in FAULTS.values() if [*check(evidence)]}
+    firing = {
+        check for check in CHECKS for experiment, *_ in FAULTS.values() if [*check(experiment)]
+    }
     assert firing == set(CHECKS)
 
 
 def test_both_edges_of_the_grid_are_told_apart() -> None:
-    evidence = changed(
-        sgd=tuned_at(0.1, {0.1: [0.9], 1: [0.8]}, SGD), adam=tuned_at(10, {1: [0.8], 10: [0.9]})
+    experiment = changed(
+        sgd=tuned_at(0.1, {1: [0.8], 0.1: [0.9]}, SGD), adam=tuned_at(10, {1: [0.8], 10: [0.9]})
     )
-    lowest, highest = find_faults(evidence)
+    lowest, highest = find_faults(experiment)
     assert (lowest.optimizers, highest.optimizers) == (("sgd",), ("adam",))
     assert "lowest" in lowest.problem
     assert "highest" in highest.problem
 
 
 def test_where_every_trial_diverged_only_that_is_told() -> None:
-    evidence = replace(
+    experiment = replace(
         on_fashion_mnist(),
-        outcomes={name: adam([], n_diverged=3) for name in SOUND.outcomes},
+        runs={name: adam([], n_failed=3) for name in SOUND.runs},
         pairs=(),
     )
-    assert {finding.check for finding in find_faults(evidence)} == {"divergence"}
+    assert {finding.check for finding in find_faults(experiment)} == {"failures"}
+
+
+@pytest.mark.parametrize(
+    ("run", "problem"),
+    [
+        (
+            scored_run(group(ADAM, n_failed=2)),
+            "2 of 5 trials diverged with fresh seeds at the rate that tuning chose, and its scores",
+        ),
+        (
+            scored_run(all_failing(group(ADAM, n_failed=2))),
+            "2 of 5 trials failed with fresh seeds at the rate that tuning chose, and its scores",
+        ),
+        (
+            scored_run(group([], n_failed=3)),
+            "3 of 3 trials diverged with fresh seeds at the rate that tuning chose.",
+        ),
+        (
+            scored_run(half_failing(group(ADAM, n_failed=2))),
+            "2 of 5 trials diverged or failed with fresh seeds at the rate that tuning chose",
+        ),
+        (
+            tuned_at(1, {1: [0.9], 10: [None]}),
+            "1 of 2 tuning trials diverged, so that much of its budget was lost.",
+        ),
+        (
+            failing_in_tuning(tuned_at(1, {1: [0.9], 10: [None]})),
+            "1 of 2 tuning trials failed, so that much of its budget was lost.",
+        ),
+    ],
+    ids=["diverged", "failed", "all", "both", "tuning-diverged", "tuning-failed"],
+)
+def test_what_became_of_the_trials_is_told_in_its_own_word(run: ScoredRun, problem: str) -> None:
+    (finding,) = check_failures(replace(SOUND, runs={"adam": run}))
+    assert finding.problem.startswith(f"adam: {problem}")

@@ -8,13 +8,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.common import artifacts
-from stages.common.artifacts import BudgetPoint, TuningPoint
-from stages.common.console import InputError
+from stages.common.errors import InputError
 from stages.common.params import Optimizer, Params
-from stages.evaluate.comparison import Evaluation, _tuning_points, evaluate, remove_stale_runs
-from stages.evaluate.comparison import compare as compare_outcomes
-from stages.evaluate.outcomes import Group
+from stages.common.results import (
+    ACCURACIES,
+    BUDGET,
+    COMPARISON,
+    CONFUSION,
+    CURVES,
+    METRICS,
+    PAIRS,
+    SCORES,
+    TUNING,
+    BudgetPoint,
+    Estimate,
+    Finding,
+    OptimizerMetrics,
+    TuningPoint,
+)
+from stages.common.runs import EPOCHS, RUN, TRIALS, WEIGHTS
+from stages.evaluate.comparison import (
+    Evaluation,
+    _tuning_points,
+    evaluate,
+    remove_stale_runs,
+    summarise,
+)
+from stages.evaluate.comparison import compare as compare_runs
+from stages.evaluate.scored import Group, read_run
 from tests.examples import (
     CLASS_NAMES,
     DATASET,
@@ -22,10 +43,10 @@ from tests.examples import (
     TEST,
     group,
     optimizer,
-    outcome,
+    scored_run,
     small_params,
-    small_sweep,
-    write_sweep,
+    small_training,
+    write_trained,
 )
 
 SEEDS = SMALL["confirmation"]["seeds"]
@@ -53,7 +74,7 @@ def compare(runs: Path, optimizers: dict[str, Optimizer]) -> Evaluation:
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     runs = tmp_path_factory.mktemp("runs")
     for name, entry in OPTIMIZERS.items():
-        write_sweep(runs / name, small_sweep(entry))
+        write_trained(runs / name, small_training(entry))
     shutil.copytree(runs / "quick", runs / "forgotten")
     return Compared(runs, compare(runs, OPTIMIZERS))
 
@@ -70,7 +91,7 @@ def test_only_the_optimizers_of_the_parameters_are_in_a_result(compared: Compare
 def test_the_leader_stands_first_and_the_diverged_one_last(compared: Compared) -> None:
     comparison = compared.evaluation.comparison
     verdict = (
-        "Undecided: quick leads, but slow and diverging (diverged in 2 of 2) may be as good. "
+        "Undecided: quick leads, but slow and diverging (failed in 2 of 2) may be as good. "
         "With the configured rates quick leads too."
     )
     assert comparison.best is None  # two seeds are few
@@ -79,12 +100,12 @@ def test_the_leader_stands_first_and_the_diverged_one_last(compared: Compared) -
     assert [row.optimizer for row in compared.evaluation.accuracies] == list(comparison.optimizers)
 
 
-def test_a_standing_is_the_mean_of_its_scores(compared: Compared) -> None:
+def test_a_result_is_the_mean_of_its_scores(compared: Compared) -> None:
     tuned = compared.evaluation.comparison.optimizers["quick"].tuned
     scores = [row for row in compared.evaluation.scores if row.optimizer == "quick"]
-    trials = artifacts.read_trials(compared.runs / "quick")[-len(SEEDS) :]
+    trials = TRIALS.read(compared.runs / "quick")[-len(SEEDS) :]
     assert [row.seed for row in scores] == SEEDS
-    assert (tuned.n_trials, tuned.n_diverged, tuned.learning_rate) == (2, 0, 0.01)
+    assert (tuned.n_trials, tuned.n_failed, tuned.learning_rate) == (2, 0, 0.01)
     assert tuned.test_accuracy.mean == np.mean([row.test_accuracy for row in scores])
     assert tuned.test_loss.mean == np.mean([row.test_loss for row in scores])
     assert tuned.validation_accuracy.mean == np.mean([row.validation_accuracy for row in trials])
@@ -93,10 +114,10 @@ def test_a_standing_is_the_mean_of_its_scores(compared: Compared) -> None:
 
 
 def test_a_diverged_optimizer_is_counted_and_has_no_numbers(compared: Compared) -> None:
-    standing = compared.evaluation.comparison.optimizers["diverging"]
-    tuned = standing.tuned
-    assert (tuned.n_trials, tuned.n_diverged, standing.criteria.diverged_share) == (2, 2, 1)
-    unknown = artifacts.Estimate(None, None, None, None)
+    result = compared.evaluation.comparison.optimizers["diverging"]
+    tuned = result.tuned
+    assert (tuned.n_trials, tuned.n_failed, result.criteria.failed_share) == (2, 2, 1)
+    unknown = Estimate(None, None, None, None)
     assert tuned.test_accuracy == tuned.test_loss == tuned.validation_accuracy == unknown
 
 
@@ -114,7 +135,7 @@ def test_confusion_is_the_share_of_each_class(compared: Compared) -> None:
 
 def test_a_curve_is_the_mean_of_the_trials_curves_and_their_range(compared: Compared) -> None:
     points = [point for point in compared.evaluation.curves if point.optimizer == "quick"]
-    rows = artifacts.read_epochs(compared.runs / "quick")
+    rows = EPOCHS.read(compared.runs / "quick")
     epochs = [row for row in rows if row.phase == "confirmation"]
     assert [(point.split, point.epoch) for point in points] == [
         ("train", 1), ("train", 2), ("validation", 1), ("validation", 2),
@@ -130,17 +151,17 @@ def test_a_curve_is_the_mean_of_the_trials_curves_and_their_range(compared: Comp
 
 def test_all_diverged_leaves_no_best_and_no_nan(compared: Compared, tmp_path: Path) -> None:
     result = compare(compared.runs, {"diverging": DIVERGING})
-    metrics = tmp_path / "metrics.json"
-    artifacts.write_metrics(result.comparison, metrics)
-    artifacts.write_comparison(result.comparison, tmp_path)
-    artifacts.write_accuracy_points(result.accuracies, tmp_path)
-    artifacts.write_curve_points(result.curves, tmp_path)
-    artifacts.write_confusion(result.confusion, tmp_path)
-    artifacts.write_tuning_points(result.tuning, tmp_path)
-    artifacts.write_budget_points(result.budget, tmp_path)
-    artifacts.write_pairs(result.comparison.pairs, tmp_path)
-    written = json.loads(metrics.read_text())
-    assert (written["best"], written["verdict"]) == (None, "Undecided: every trial diverged.")
+    METRICS.write(tmp_path, result.metrics)
+    COMPARISON.write(tmp_path, result.comparison)
+    ACCURACIES.write(tmp_path, result.accuracies)
+    CURVES.write(tmp_path, result.curves)
+    CONFUSION.write(tmp_path, result.confusion)
+    TUNING.write(tmp_path, result.tuning)
+    BUDGET.write(tmp_path, result.budget)
+    PAIRS.write(tmp_path, result.comparison.pairs)
+    SCORES.write(tmp_path, result.scores)
+    written = json.loads((tmp_path / METRICS.name).read_text())
+    assert (written["best"], written["verdict"]) == (None, "Undecided: every trial failed.")
     assert written["warnings"] == len(result.comparison.warnings) > 0
     assert written["optimizers"]["diverging"] == {
         "test_accuracy": None,
@@ -148,10 +169,63 @@ def test_all_diverged_leaves_no_best_and_no_nan(compared: Compared, tmp_path: Pa
         "test_accuracy_high": None,
         "configured_test_accuracy": None,
         "learning_rate": 1e30,
-        "n_diverged": 2,
+        "n_failed": 2,
     }
-    assert artifacts.read_comparison(tmp_path) == result.comparison
+    assert COMPARISON.read(tmp_path) == result.comparison
     assert [path.name for path in tmp_path.iterdir() if "nan" in path.read_text().lower()] == []
+
+
+@pytest.mark.parametrize("best", ["sgd", None])
+def test_metrics_tell_the_verdict_and_count_the_warnings(
+    compared: Compared, best: str | None
+) -> None:
+    finding = Finding("edge_of_grid", ("sgd",), "Tuning chose the highest.", "Set a higher one.")
+    comparison = replace(
+        compared.evaluation.comparison,
+        best=best,
+        verdict="Best is sgd.",
+        warnings=(finding, replace(finding, optimizers=())),
+    )
+    metrics = summarise(comparison)
+    assert (metrics.best, metrics.verdict, metrics.warnings) == (best, "Best is sgd.", 2)
+
+
+def test_metrics_are_six_rounded_numbers_for_each_optimizer(
+    compared: Compared, tmp_path: Path
+) -> None:
+    result = compared.evaluation.comparison.optimizers["quick"]
+    tuned = replace(
+        result.tuned,
+        learning_rate=0.1,
+        n_failed=1,
+        test_accuracy=Estimate(0.912345678, 0.9, 0.92, 0.01),
+    )
+    configured = replace(result.configured, test_accuracy=Estimate(0.8, 0.7, 0.9, 0.1))
+    optimizers = {
+        "sgd": replace(result, tuned=tuned, configured=configured),
+        "adam": replace(result, tuned=configured, configured=tuned),
+    }
+    METRICS.write(
+        tmp_path, summarise(replace(compared.evaluation.comparison, optimizers=optimizers))
+    )
+    written = json.loads((tmp_path / METRICS.name).read_text())
+    assert list(written["optimizers"]) == ["adam", "sgd"]
+    assert written["optimizers"]["sgd"] == {
+        "test_accuracy": 0.912346,
+        "test_accuracy_low": 0.9,
+        "test_accuracy_high": 0.92,
+        "configured_test_accuracy": 0.8,
+        "learning_rate": 0.1,
+        "n_failed": 1,
+    }
+
+
+def test_the_metrics_are_those_of_the_comparison(compared: Compared) -> None:
+    evaluation = compared.evaluation
+    assert evaluation.metrics == summarise(evaluation.comparison)
+    assert evaluation.metrics.optimizers["diverging"] == OptimizerMetrics(
+        learning_rate=1e30, n_failed=2
+    )
 
 
 def test_every_pair_is_labelled_in_the_order_of_the_ranking(compared: Compared) -> None:
@@ -170,13 +244,42 @@ def test_every_pair_is_labelled_in_the_order_of_the_ranking(compared: Compared) 
 def test_a_rival_that_diverged_is_behind_where_that_is_no_chance(
     n_seeds: int, label: str, p_adjusted: float
 ) -> None:
-    outcomes = {
-        "good": outcome(group([0.9] * n_seeds)),
-        "lost": outcome(group([], n_diverged=n_seeds)),
+    runs = {
+        "good": scored_run(group([0.9] * n_seeds)),
+        "lost": scored_run(group([], n_failed=n_seeds)),
     }
-    (pair,) = compare_outcomes(small_params(OPTIMIZERS), DATASET, outcomes).pairs
+    (pair,) = compare_runs(small_params(OPTIMIZERS), DATASET, runs).pairs
     assert (pair.first, pair.label, pair.mean_difference) == ("good", label, None)
     assert pair.p_adjusted == pytest.approx(p_adjusted)
+
+
+def test_the_scores_name_setting_rate_and_seed_as_the_trials_do(compared: Compared) -> None:
+    rows = [row for row in TRIALS.read(compared.runs / "quick") if row.phase == "confirmation"]
+    scores = [row for row in compared.evaluation.scores if row.optimizer == "quick"]
+    assert [(row.setting, row.learning_rate, row.seed) for row in scores] == [
+        (row.setting, row.learning_rate, row.seed) for row in rows
+    ]
+
+
+def test_a_run_is_read_with_its_trials_in_their_groups(tmp_path: Path) -> None:
+    entry = optimizer(class_name="SGD", learning_rate=0.05)
+    factors = {"learning_rate_factors": [10.0, 1e31], "seeds": [91]}
+    write_trained(tmp_path, small_training(entry, tuning=factors))
+    scored = read_run(tmp_path, TEST)
+    assert (scored.run.tuned, scored.run.configured) == (0, 2)
+    assert [row.outcome for row in scored.tuning] == ["completed", "diverged"]
+    for group_, setting, rate in ((scored.tuned, 0, 0.5), (scored.configured, 2, 0.05)):
+        assert [(row.phase, row.setting, row.seed) for row in group_.rows] == [
+            ("confirmation", setting, seed) for seed in SEEDS
+        ]
+        assert {row.learning_rate for row in group_.rows} == {rate}
+        assert group_.completed == group_.rows
+        assert [curve[-1].validation_accuracy for curve in group_.curves] == [
+            row.validation_accuracy for row in group_.completed
+        ]
+    rows = TRIALS.read(tmp_path)
+    assert sorted(map(str, scored.trials)) == sorted(map(str, rows))
+    assert scored.tuned.sample != scored.configured.sample
 
 
 def test_every_trial_is_counted_once(compared: Compared) -> None:
@@ -186,7 +289,7 @@ def test_every_trial_is_counted_once(compared: Compared) -> None:
 def test_what_is_wrong_is_told(compared: Compared) -> None:
     warnings = compared.evaluation.comparison.warnings
     found = {(finding.check, finding.optimizers) for finding in warnings}
-    assert {("divergence", ("diverging",)), ("guessing", ("slow",))} <= found
+    assert {("failures", ("diverging",)), ("guessing", ("slow",))} <= found
 
 
 def test_the_target_is_a_point_below_the_leader_or_the_one_that_is_set(compared: Compared) -> None:
@@ -202,48 +305,48 @@ def test_the_target_is_a_point_below_the_leader_or_the_one_that_is_set(compared:
 
 @pytest.mark.parametrize(
     ("tuned", "has_budget"),
-    [(group([0.01, 0.01]), True), (group([], n_diverged=2), False)],
+    [(group([0.01, 0.01]), True), (group([], n_failed=2), False)],
     ids=["nothing-learned", "all-diverged"],
 )
 def test_without_a_leader_to_follow_there_is_no_target(tuned: Group, has_budget: bool) -> None:
-    outcomes = {"a": outcome(tuned), "b": outcome(tuned)}
-    comparison = compare_outcomes(small_params(OPTIMIZERS), DATASET, outcomes)
+    runs = {"a": scored_run(tuned), "b": scored_run(tuned)}
+    comparison = compare_runs(small_params(OPTIMIZERS), DATASET, runs)
     assert comparison.target_accuracy is None
     assert bool(comparison.budget) == has_budget
 
 
 def test_the_grid_of_each_optimizer_is_plotted_with_the_choice(compared: Compared) -> None:
-    (trial, *_) = artifacts.read_trials(compared.runs / "quick")
+    (trial, *_) = TRIALS.read(compared.runs / "quick")
     (point,) = [row for row in compared.evaluation.tuning if row.optimizer == "quick"]
     assert point == TuningPoint("quick", 1.0, 0.01, trial.validation_accuracy, 1, 0, "both")
 
 
 @pytest.mark.parametrize(
-    ("tuned_factor", "choices"),
+    ("tuned", "choices"),
     [
-        (0.1, ["tuned", "configured", "neither"]),
-        (1.0, ["neither", "both", "neither"]),
-        (10.0, ["neither", "configured", "tuned"]),
+        (0, ["tuned", "configured", "neither"]),
+        (1, ["neither", "both", "neither"]),
+        (2, ["neither", "configured", "tuned"]),
     ],
 )
-def test_the_plot_of_tuning_says_what_was_chosen(tuned_factor: float, choices: list[str]) -> None:
-    trained = outcome(group([0.9], factor=tuned_factor), group([0.8]))
+def test_the_plot_of_tuning_says_what_was_chosen(tuned: int, choices: list[str]) -> None:
+    trained = scored_run(group([0.9], setting=tuned), group([0.8]))
     points = _tuning_points("it", trained)
     assert [point.learning_rate_factor for point in points] == [0.1, 1.0, 10.0]
     assert [point.choice for point in points] == choices
 
 
 def test_a_budget_of_the_whole_grid_reaches_its_best(compared: Compared) -> None:
-    tuned = artifacts.read_trials(compared.runs / "quick")[0].validation_accuracy
+    tuned = TRIALS.read(compared.runs / "quick")[0].validation_accuracy
     points = [point for point in compared.evaluation.budget if point.optimizer == "quick"]
     assert points == [BudgetPoint("quick", 1, tuned)]
 
 
 def test_runs_of_different_versions_are_not_compared() -> None:
-    one = outcome(group([0.9, 0.8]))
+    one = scored_run(group([0.9, 0.8]))
     other = replace(one, run=replace(one.run, versions={"keras": "2.0"}))
     with pytest.raises(InputError, match=r"runs/b was trained with \{'keras': '2\.0'\}"):
-        compare_outcomes(small_params(OPTIMIZERS), DATASET, {"a": one, "b": other})
+        compare_runs(small_params(OPTIMIZERS), DATASET, {"a": one, "b": other})
 
 
 @pytest.mark.parametrize(
@@ -258,25 +361,41 @@ def test_the_best_is_named_only_where_the_verdict_is_decided(
     accuracies: list[float], best: str | None, verdict: str
 ) -> None:
     others = [accuracy for accuracy in accuracies for _ in range(5)]
-    outcomes = {"a": outcome(group([0.9, 0.901] * 5)), "b": outcome(group(others))}
+    runs = {"a": scored_run(group([0.9, 0.901] * 5)), "b": scored_run(group(others))}
     many_images = replace(DATASET, test_counts=(2500,) * 4)
-    comparison = compare_outcomes(small_params(OPTIMIZERS), many_images, outcomes)
+    comparison = compare_runs(small_params(OPTIMIZERS), many_images, runs)
     assert comparison.best == best
     assert comparison.verdict.startswith(verdict)
 
 
 def test_weights_of_other_trials_are_refused(compared: Compared, tmp_path: Path) -> None:
     shutil.copytree(compared.runs / "quick", tmp_path / "quick")
-    weights = artifacts.read_weights(tmp_path / "quick")
-    artifacts.write_weights(tmp_path / "quick", replace(weights, seeds=weights.seeds + 1))
-    with pytest.raises(InputError, match=r"quick: weights\.npz and trials\.csv differ"):
+    weights = WEIGHTS.read(tmp_path / "quick")
+    others = (
+        replace(weights, seeds=weights.seeds + 1),
+        replace(weights, seeds=weights.seeds[::-1]),
+        replace(weights, settings=weights.settings + 1),
+    )
+    for other in others:
+        WEIGHTS.write(tmp_path / "quick", other)
+        with pytest.raises(InputError, match=r"quick: weights\.npz and trials\.csv differ"):
+            compare(tmp_path, {"quick": OPTIMIZERS["quick"]})
+
+
+def test_curves_that_lack_a_trial_are_refused(compared: Compared, tmp_path: Path) -> None:
+    shutil.copytree(compared.runs / "quick", tmp_path / "quick")
+    epochs = EPOCHS.read(tmp_path / "quick")
+    EPOCHS.write(tmp_path / "quick", [row for row in epochs if row.seed != SEEDS[0]])
+    with pytest.raises(InputError, match=r"quick: curves\.csv and trials\.csv differ"):
         compare(tmp_path, {"quick": OPTIMIZERS["quick"]})
 
 
-def test_a_tuned_rate_that_was_never_tried_is_refused(compared: Compared, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"tuned": 1}, {"configured": 1}, {"tuned": -1}])
+def test_a_rate_that_was_never_confirmed_is_refused(
+    compared: Compared, tmp_path: Path, change: dict[str, int]
+) -> None:
     shutil.copytree(compared.runs / "quick", tmp_path / "quick")
-    run = artifacts.read_run(tmp_path / "quick")
-    artifacts.write_run(tmp_path / "quick", replace(run, tuned_learning_rate_factor=3.0))
+    RUN.write(tmp_path / "quick", replace(RUN.read(tmp_path / "quick"), **change))
     with pytest.raises(InputError, match=r"quick: run\.json and trials\.csv differ"):
         compare(tmp_path, {"quick": OPTIMIZERS["quick"]})
 
@@ -288,7 +407,7 @@ def test_a_run_that_is_missing_is_told(compared: Compared) -> None:
 
 def test_forgotten_runs_alone_are_removed(tmp_path: Path) -> None:
     for name in ("sgd", "adam"):
-        artifacts.write_trials(tmp_path / name, [])
+        TRIALS.write(tmp_path / name, [])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
     (tmp_path / ".gitignore").touch()

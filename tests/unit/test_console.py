@@ -5,7 +5,8 @@ import re
 import pytest
 
 from stages.common import console
-from stages.common.console import InputError, Progress, run_stage
+from stages.common.console import Progress, run_stage
+from stages.common.errors import InputError
 
 
 @pytest.mark.parametrize(

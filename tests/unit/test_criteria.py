@@ -14,13 +14,21 @@ from stages.evaluate.criteria import (
     grid_points,
     measure,
 )
-from tests.examples import group, outcome, trial_row
+from tests.examples import group, scored_run
 
 RISING = [0.5, 0.7, 0.8, 0.9]
 
 
-def point(factor: float, accuracy: float | None, n_diverged: int = 0) -> GridPoint:
-    return GridPoint(factor, 0.1 * factor, accuracy, 2, n_diverged)
+# By place in a run's settings, which need not be in the order of the grid.
+FACTORS = (3.0, 1.0, 0.1, 10.0, 0.5)
+TUNED = FACTORS.index(1)
+
+
+def point(
+    factor: float, accuracy: float | None, n_failed: int = 0, *, setting: int | None = None
+) -> GridPoint:
+    place = FACTORS.index(factor) if setting is None else setting
+    return GridPoint(place, factor, 0.1 * factor, accuracy, 2, n_failed)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +56,18 @@ def test_the_grid_is_ordered_by_rate_and_averages_completed_trials() -> None:
         0.1: [0.25, 0.75],
         1.0: [0.5, None],
     }
-    rows = [trial_row("tuning", factor, 91, each) for factor in scores for each in scores[factor]]
-    assert grid_points(rows) == (point(0.1, 0.5), point(1.0, 0.5, 1), point(10.0, None, 2))
+    trained = scored_run(group([0.9], setting=2), tuning=scores)
+    assert grid_points(trained.run, trained.tuning) == (
+        point(0.1, 0.5, setting=1),
+        point(1.0, 0.5, 1, setting=2),
+        point(10.0, None, 2, setting=0),
+    )
+
+
+def test_a_setting_that_was_not_tuned_is_not_in_the_grid() -> None:
+    trained = scored_run(group([0.9], setting=0), tuning={0.1: [0.5], 1.0: [0.9]})
+    (lower,) = grid_points(trained.run, trained.tuning[:1])
+    assert (lower.setting, lower.learning_rate_factor) == (0, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -79,11 +97,11 @@ def test_good_rates_are_an_unbroken_stretch_around_the_tuned_one(
     grid: list[GridPoint], factors: tuple[float, float]
 ) -> None:
     low, high = factors
-    assert good_rates(grid, 1) == (0.1 * low, 0.1 * high)
+    assert good_rates(grid, TUNED) == (0.1 * low, 0.1 * high)
 
 
 @pytest.mark.parametrize(
-    ("curves", "n_diverged", "expected"),
+    ("curves", "n_failed", "expected"),
     [
         ([RISING] * 3, 0, (3, 3)),
         ([RISING, [0.8] * 4], 0, (2, 2)),
@@ -96,37 +114,37 @@ def test_good_rates_are_an_unbroken_stretch_around_the_tuned_one(
     ids=["all", "odd", "one-never", "half-never", "one-diverged", "half-diverged", "all-diverged"],
 )
 def test_a_trial_that_never_reaches_the_target_counts_in_the_median(
-    curves: list[list[float]], n_diverged: int, expected: tuple[int, float | None]
+    curves: list[list[float]], n_failed: int, expected: tuple[int, float | None]
 ) -> None:
-    tuned = group([0.9] * len(curves), curves, n_diverged=n_diverged)
-    found = measure(outcome(tuned), target=0.8, guessing=0.25)
+    tuned = group([0.9] * len(curves), curves, n_failed=n_failed)
+    found = measure(scored_run(tuned), target=0.8, guessing=0.25)
     n_reached, epochs = expected
     assert (len(found.epochs_reached), found.epochs_to_target) == (n_reached, epochs)
     assert found.steps_to_target == (None if epochs is None else 5 * epochs)
 
 
 def test_without_a_target_none_is_reached() -> None:
-    found = measure(outcome(group([0.9], [RISING])), target=None, guessing=0.25)
+    found = measure(scored_run(group([0.9], [RISING])), target=None, guessing=0.25)
     assert (found.epochs_reached, found.epochs_to_target, found.steps_to_target) == ((), None, None)
 
 
 def test_an_epoch_that_is_not_finite_reaches_no_target() -> None:
     tuned = group([0.9], [[nan, 0.9]])
-    assert measure(outcome(tuned), target=0.8, guessing=0.25).epochs_to_target == 2
+    assert measure(scored_run(tuned), target=0.8, guessing=0.25).epochs_to_target == 2
 
 
 def test_state_is_counted_for_each_parameter() -> None:
-    found = measure(outcome(group([0.9]), n_state=202), target=0.8, guessing=0.25)
+    found = measure(scored_run(group([0.9]), n_state=202), target=0.8, guessing=0.25)
     assert found.state_per_parameter == 2.02
 
 
 @pytest.mark.parametrize(("factor", "share"), [(1.0, 3 / 8), (10.0, 3 / 12)])
 def test_diverged_trials_are_counted_once_among_all(factor: float, share: float) -> None:
     tuning = {1.0: [0.8, None], 10.0: [0.9, 0.9]}
-    tuned = group([0.9, 0.9], factor=factor, n_diverged=2)
-    configured = tuned if factor == 1 else group([0.8, 0.8, 0.8, 0.8])
-    found = measure(outcome(tuned, configured, tuning=tuning), target=0.8, guessing=0.25)
-    assert found.diverged_share == share
+    tuned = group([0.9, 0.9], setting=list(tuning).index(factor), n_failed=2)
+    configured = tuned if factor == 1 else group([0.8, 0.8, 0.8, 0.8], setting=0)
+    found = measure(scored_run(tuned, configured, tuning=tuning), target=0.8, guessing=0.25)
+    assert found.failed_share == share
 
 
 @pytest.mark.parametrize(
@@ -143,7 +161,8 @@ def test_diverged_trials_are_counted_once_among_all(factor: float, share: float)
 def test_a_diverged_tuning_trial_is_worth_a_guess(
     tuning: Mapping[float, Sequence[float | None]], expected: list[float]
 ) -> None:
-    found = measure(outcome(group([0.9]), tuning=tuning), target=0.8, guessing=0.25)
+    tuned = group([0.9], setting=list(tuning).index(1))
+    found = measure(scored_run(tuned, tuning=tuning), target=0.8, guessing=0.25)
     assert found.expected_best == pytest.approx(expected)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.common.artifacts import RawArrays, RawFile, Source, UInt8Array, write_raw_arrays
-from stages.common.console import InputError
+from stages.common.data import RAW_ARRAYS, RawArrays, RawFile, Source
+from stages.common.errors import InputError
+from stages.common.files import UInt8Array
 from stages.preprocess.decode import decode, read_idx
 
 IMAGES_NAME = "train-images-idx3-ubyte.gz"
@@ -110,7 +111,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def write_npz(folder: Path, *arrays: UInt8Array) -> None:
     images, labels, test_images, test_labels = arrays
     raw = RawArrays(images[..., np.newaxis], labels, test_images[..., np.newaxis], test_labels)
-    write_raw_arrays(folder / "arrays.npz", raw)
+    RAW_ARRAYS.write(folder, raw)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_arrays_that_do_not_fit_together_are_refused(
     ids=["no-channels", "float-images", "wide-labels"],
 )
 def test_arrays_of_another_type_or_shape_are_refused(tmp_path: Path, made: RawArrays) -> None:
-    write_raw_arrays(tmp_path / "arrays.npz", made)
+    RAW_ARRAYS.write(tmp_path, made)
     source = replace(SOURCE, format="npz", files=(RawFile("arrays.npz", 0, ""),))
     with pytest.raises(InputError, match=r"should be \(n, height, width, channels\) uint8"):
         decode(tmp_path, source)

@@ -8,35 +8,37 @@ import sysconfig
 
 import pytest
 
-from stages.train.environment import describe_environment
+from stages.engine.environment import describe_environment
 from tests.conftest import PROJECT
 
 # Prints a hash of the weights after an epoch of a network with 784 inputs.
 TRAIN = """
 import hashlib, sys
 from dataclasses import replace
-import stages.train
-import keras, numpy as np
-from stages.common.artifacts import Examples
-from stages.common.params import Model
-from stages.train.loop import Slot, resolve_jit_compile, to_tensors
-from stages.train.models import build_model
-from stages.train.optimizers import build_optimizer
-from tests.examples import COMMITTED, DATASET
+from stages.engine.determinism import set_up_tensorflow
+set_up_tensorflow()
+import numpy as np
+from stages.common.data import Examples
+from stages.engine.environment import describe_environment
+from stages.engine.loop import to_tensors
+from stages.engine.training import build_slot, plan_work
+from tests.examples import COMMITTED, DATASET, small_params
 
 network, name = sys.argv[1:]
 generator = np.random.default_rng(0)
 images = generator.integers(256, size=(80, 28, 28, 1), dtype=np.uint8)
 data = to_tensors(Examples(images, generator.integers(4, size=80, dtype=np.uint8)))
-settings = Model(name=network, hidden_units=(100,), activation="relu", dropout=0.0)
-model = build_model(settings, replace(DATASET, height=28, width=28))
-factor = keras.Variable(1.0, trainable=False)
-optimizer = build_optimizer(name, COMMITTED.optimizers[name], factor)
-jit_compile = resolve_jit_compile(model, "auto", ["CPU"])
-slot = Slot(model, optimizer, factor, data, data, batch_size=32, jit_compile=jit_compile)
+params = small_params(
+    COMMITTED.optimizers,
+    model={"name": network, "hidden_units": [100]},
+    train={"batch_size": 32, "jit_compile": "auto"},
+)
+dataset = replace(DATASET, height=28, width=28)
+environment = replace(describe_environment(), devices=("CPU",))
+slot = build_slot(plan_work(name, params, dataset, "", environment), data, data)
 slot.reset(1, 1.0)
 scores = slot.train_epoch(generator.permutation(80).astype(np.int32)), slot.validate()
-weights = b"".join(weight.tobytes() for weight in model.get_weights())
+weights = b"".join(weight.tobytes() for weight in slot.model.get_weights())
 print(scores, hashlib.sha256(weights).hexdigest())
 """
 

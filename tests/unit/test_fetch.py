@@ -12,8 +12,8 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from stages.common.artifacts import RawFile
-from stages.common.console import InputError
+from stages.common.data import RawFile
+from stages.common.errors import InputError
 from stages.download import fetch as fetch_module
 from stages.download.fetch import CACHE, fetch
 

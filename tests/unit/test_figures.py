@@ -6,22 +6,22 @@ from typing import Any
 
 import pytest
 
-from stages.evaluate.outcomes import Outcome
-from stages.report.figures import (
+from stages.evaluate.scored import ScoredRun
+from stages.report.charts.base import (
     COLOURS,
     SHAPES,
     Figure,
     Results,
-    _whole_ticks,
     assign_looks,
-    draw,
     spec,
+    whole_ticks,
 )
-from tests.examples import group, outcome
+from stages.report.charts.registry import draw
+from tests.examples import group, scored_run
 from tests.results import CASES, ODD_NAMES, lost, results, rising, tuned_higher
 
 ALL = ["ranking", "curves", "sensitivity", "budget", "speed", "confusion", "classes"]
-USUAL = {"sgd": tuned_higher(0.92, 0.88), "adam": outcome(rising(0.9))}
+USUAL = {"sgd": tuned_higher(0.92, 0.88), "adam": scored_run(rising(0.9))}
 POSITIONS = ("x", "y", "x2", "y2", "xOffset", "yOffset")
 
 
@@ -31,7 +31,7 @@ def case(request: pytest.FixtureRequest) -> Results:
     return found
 
 
-def drawn(outcomes: Mapping[str, Outcome]) -> dict[str, Figure]:
+def drawn(outcomes: Mapping[str, ScoredRun]) -> dict[str, Figure]:
     return draw(results(outcomes))
 
 
@@ -87,13 +87,13 @@ def test_what_can_be_drawn_is_drawn(case: Results, names: list[str]) -> None:
 
 
 def test_every_mark_has_all_that_it_draws_and_tells(case: Results) -> None:
-    for figure in draw(case).values():
+    for name, figure in draw(case).items():
         for layer, data in layers(figure):
             assert data != []
             for channel, fields in encoded(layer).items():
                 for field in fields:
                     unknown = [row for row in data if row.get(field) is None]
-                    assert unknown == [], (figure.name, channel, field)
+                    assert unknown == [], (name, channel, field)
 
 
 def test_every_figure_has_valid_json_for_its_chart_and_a_full_table(case: Results) -> None:
@@ -136,9 +136,13 @@ def test_the_ranking_is_a_row_for_each_rate_the_best_first() -> None:
 
 
 def test_one_that_is_far_behind_is_told_beyond_the_ranking_and_does_not_stretch_it() -> None:
-    near = {"a": outcome(rising(0.9)), "b": outcome(rising(0.88)), "c": outcome(rising(0.87))}
-    ranking = drawn({**near, "far": outcome(rising(0.3)), "lost": lost()})["ranking"]
-    assert column(ranking, "text") == ["◄ 0.3000", "every trial diverged"]
+    near = {
+        "a": scored_run(rising(0.9)),
+        "b": scored_run(rising(0.88)),
+        "c": scored_run(rising(0.87)),
+    }
+    ranking = drawn({**near, "far": scored_run(rising(0.3)), "lost": lost()})["ranking"]
+    assert column(ranking, "text") == ["◄ 0.3000", "every trial failed"]
     assert min(column(ranking, "x")) > 0.8
     assert min(column(ranking, "x2")) > 0.8
     assert rows(ranking)["far"][2] == "0.3000"
@@ -146,7 +150,7 @@ def test_one_that_is_far_behind_is_told_beyond_the_ranking_and_does_not_stretch_
 
 
 def test_the_ranking_has_no_room_for_configured_rates_where_there_are_none() -> None:
-    def offsets(outcomes: Mapping[str, Outcome]) -> set[str]:
+    def offsets(outcomes: Mapping[str, ScoredRun]) -> set[str]:
         return set(column(drawn(outcomes)["ranking"], "yOffset"))
 
     assert offsets(USUAL) == {"tuned", "configured"}
@@ -154,7 +158,7 @@ def test_the_ranking_has_no_room_for_configured_rates_where_there_are_none() -> 
 
 
 def test_the_curves_are_the_mean_after_each_epoch() -> None:
-    curves = drawn({"adam": outcome(rising(0.8))})["curves"]
+    curves = drawn({"adam": scored_run(rising(0.8))})["curves"]
     assert curves.table.headers == ("optimizer", "images", *(f"epoch {n}" for n in range(1, 6)))
     means = [f"{share * 0.8:.4f}" for share in (0.5, 0.7, 0.9, 0.95, 1.0)]
     assert curves.table.rows == [
@@ -164,16 +168,16 @@ def test_the_curves_are_the_mean_after_each_epoch() -> None:
 
 
 def test_the_last_epochs_accuracies_have_the_upper_half_of_the_curves() -> None:
-    def least(outcomes: Mapping[str, Outcome]) -> float:
+    def least(outcomes: Mapping[str, ScoredRun]) -> float:
         curves = drawn(outcomes)["curves"]
         (least,) = {layer["encoding"]["y"]["scale"]["domainMin"] for layer, _ in layers(curves)}
         return float(least)
 
-    assert least({"a": outcome(rising(0.9)), "b": outcome(rising(0.7))}) == pytest.approx(0.5)
-    assert least({"a": outcome(rising(0.9))}) == pytest.approx(0.85)
-    assert least({"a": outcome(rising(0.9)), "b": outcome(rising(0.2))}) == 0
-    caption = drawn({"a": outcome(rising(0.9))})["curves"].caption
-    assert caption.endswith("What lies below the chart is cut off.")
+    assert least({"a": scored_run(rising(0.9)), "b": scored_run(rising(0.7))}) == pytest.approx(0.5)
+    assert least({"a": scored_run(rising(0.9))}) == pytest.approx(0.85)
+    assert least({"a": scored_run(rising(0.9)), "b": scored_run(rising(0.2))}) == 0
+    caption = drawn({"a": scored_run(rising(0.9))})["curves"].caption
+    assert caption.endswith("Values below the axis are cut off.")
 
 
 def test_the_learning_rates_are_those_of_the_grid_with_the_choice() -> None:
@@ -196,7 +200,7 @@ def test_the_speed_is_the_median_epoch_and_how_many_reached_the_target() -> None
     # The target is a point below the leader, 0.89; an epoch has five steps.
     leader = group([0.9] * 3, [[0.5, 0.9, 0.9], [0.5, 0.9, 0.9], [0.5, 0.6, 0.9]])
     other = group([0.9, 0.7, 0.7], [[0.5, 0.5, 0.9], [0.7] * 3, [0.7] * 3])
-    speed = drawn({"a": outcome(leader), "b": outcome(other), "lost": lost(3)})["speed"]
+    speed = drawn({"a": scored_run(leader), "b": scored_run(other), "lost": lost(3)})["speed"]
     assert rows(speed) == {
         "a": ["2", "10", "3 of 3"],
         "b": ["-", "-", "1 of 3"],
@@ -227,7 +231,7 @@ def test_names_reach_the_tables_as_they_are(case: Results) -> None:
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("last", [1, 2, 3, 5, 13, 50, 999, 100_000])
 def test_ticks_of_whole_numbers_are_few_and_reach_far(first: int, last: int) -> None:
-    ticks = _whole_ticks(first, last)
+    ticks = whole_ticks(first, last)
     assert 1 <= len(ticks) <= 11
     assert first <= ticks[0]
     assert last * 0.75 <= ticks[-1] <= last

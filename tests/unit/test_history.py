@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.common.console import InputError, run_stage
+from stages.common.console import run_stage
+from stages.common.errors import InputError
+from stages.common.results import Metrics, OptimizerMetrics
 from stages.report import history as module
 from stages.report.history import (
     Entry,
     History,
-    Metrics,
-    Score,
     changes,
     chart,
     describe,
@@ -64,7 +64,7 @@ def scores(**accuracies: float | None) -> dict[str, Any]:
             "test_accuracy_high": mean and mean + 0.01,
             "configured_test_accuracy": 0.5,
             "learning_rate": 0.1,
-            "n_diverged": 0,
+            "n_failed": 0,
         }
         for name, mean in accuracies.items()
     }
@@ -233,7 +233,7 @@ def test_unreadable_metrics_are_an_entry_that_says_so(project: Path, content: by
     commit(project, "New", metrics=metrics("sgd", sgd=0.9))
     history = read_history(project)
     new, old = history.entries
-    assert (new.notes, old.metrics) == ((), Metrics({}))
+    assert (new.notes, old.metrics) == ((), Metrics(optimizers={}))
     assert [note for note in old.notes if re.match(r"metrics\.json.* cannot be read: ", note)]
     assert "cannot be read" in describe(history)
     assert "cannot be read" in body(history)
@@ -273,7 +273,9 @@ def test_what_older_metrics_lack_is_left_out(project: Path) -> None:
     commit(project, "Old", metrics=old, params=params(sgd=SGD))
     history = read_history(project)
     (entry,) = history.entries
-    assert entry.metrics == Metrics({"sgd": Score(0.9), "adam": Score()}, best="")
+    assert entry.metrics == Metrics(
+        optimizers={"sgd": OptimizerMetrics(0.9), "adam": OptimizerMetrics()}, best=""
+    )
     cells = [line.split() for line in describe(history).splitlines()]
     assert [entry.commit, "0.9000", "-"] in cells
     assert [entry.date] in cells
@@ -431,7 +433,9 @@ def test_the_program_ends_by_saying_where_the_page_is(
 
 def test_the_terminals_80_columns_hold_five_optimizers_of_16_characters() -> None:
     names = [f"{index:_<16}" for index in range(5)]
-    found = Metrics({name: Score(0.9, 0.85, 0.95) for name in names}, best=names[0])
+    found = Metrics(
+        optimizers={name: OptimizerMetrics(0.9, 0.85, 0.95) for name in names}, best=names[0]
+    )
     notes = tuple(f"optimizers.{name} added" for name in names)
     now = Entry("not committed", "", "", found, ())
     before = Entry("1234567", "2025-03-01", "word " * 30, found, notes)
@@ -441,8 +445,14 @@ def test_the_terminals_80_columns_hold_five_optimizers_of_16_characters() -> Non
 
 def test_the_chart_has_every_optimizer_at_every_commit_the_oldest_first() -> None:
     entries = (
-        Entry("b", "2025-03-02", "Two", Metrics({"adam": Score(0.9, 0.8, 1.0)}, best="adam"), ()),
-        Entry("a", "2025-03-01", "One", Metrics({}), ("metrics.json cannot be read",)),
+        Entry(
+            "b",
+            "2025-03-02",
+            "Two",
+            Metrics(optimizers={"adam": OptimizerMetrics(0.9, 0.8, 1.0)}, best="adam"),
+            (),
+        ),
+        Entry("a", "2025-03-01", "One", Metrics(optimizers={}), ("metrics.json cannot be read",)),
     )
     rows = plotted(History(entries, is_shallow=False))
     assert [(row["commit"], row["test_accuracy"], row["best"]) for row in rows] == [

@@ -8,28 +8,36 @@ from typing import Any
 import pytest
 import yaml
 
+from stages.common.imports import imported_files
 from stages.common.params import Params
 from tests.conftest import PROJECT
 
-STAGES = ("download", "preprocess", "train", "evaluate", "report")
+STAGES = ("sources", "download", "preprocess", "train", "evaluate", "report")
+LIBRARIES = ("common", "engine")
 WITH_TENSORFLOW = {"train", "evaluate"}
+FILES_WITH_TENSORFLOW = {
+    "stages/engine/environment.py",
+    "stages/engine/loop.py",
+    "stages/engine/models.py",
+    "stages/engine/optimizers.py",
+    "stages/engine/training.py",
+    "stages/evaluate/scoring.py",
+    "stages/train/tuning.py",
+}
 
 
-def modules(folder: str) -> Iterator[tuple[Path, ast.Module]]:
+def trees(folder: str) -> Iterator[tuple[Path, ast.Module]]:
     for path in sorted((PROJECT / "stages" / folder).rglob("*.py")):
         yield path, ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imports(folder: str) -> set[str]:
-    names = set()
-    for _, module in modules(folder):
-        for node in ast.walk(module):
-            if isinstance(node, ast.Import):
-                names |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, "an import that is relative hides where it leads"
-                names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+def code_of(stage: str) -> list[str]:
+    """The files of the project that a stage imports, and what else its folder holds."""
+    main = Path("stages", stage, "__main__.py")
+    folder = (PROJECT / "stages" / stage).rglob("*")
+    others = [path for path in folder if path.suffix in {".css", ".j2", ".js"}]
+    files = (*imported_files([main]), *(path.relative_to(PROJECT) for path in others))
+    return sorted(map(str, files))
 
 
 def declared(stage: str) -> dict[str, Any]:
@@ -37,33 +45,69 @@ def declared(stage: str) -> dict[str, Any]:
     return entry.get("do", entry)
 
 
-@pytest.mark.parametrize("folder", ["common", *STAGES])
-def test_a_stage_imports_its_own_folder_and_the_common_one_alone(folder: str) -> None:
-    used = {name.split(".")[1] for name in imports(folder) if name.startswith("stages.")}
-    assert used <= {"common", folder}
-
-
-@pytest.mark.parametrize("folder", ["common", *STAGES])
-def test_only_train_and_evaluate_import_tensorflow(folder: str) -> None:
-    roots = {name.split(".")[0] for name in imports(folder)}
-    assert bool(roots & {"tensorflow", "keras"}) == (folder in WITH_TENSORFLOW)
+@pytest.mark.parametrize("folder", [*LIBRARIES, *STAGES])
+def test_a_stage_imports_its_own_folder_and_libraries_but_no_other_stage(folder: str) -> None:
+    files = [path.relative_to(PROJECT) for path, _ in trees(folder)]
+    used = {path.parts[1] for path in imported_files(files) if path.parts[0] == "stages"}
+    allowed = {"common"} if folder == "common" else {*LIBRARIES, folder}
+    assert used <= allowed
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_its_own_folder_and_the_common_one(stage: str) -> None:
+def test_a_stage_depends_on_exactly_the_files_that_it_imports(stage: str) -> None:
     code = [dep for dep in declared(stage)["deps"] if dep.startswith("stages/")]
-    assert code == ["stages/common", f"stages/{stage}"]
+    assert code == code_of(stage)
+
+
+def test_every_file_of_the_stages_is_imported_by_one() -> None:
+    used = {file for stage in STAGES for file in code_of(stage)}
+    history = imported_files([Path("stages/report/history.py")])
+    found = {str(path.relative_to(PROJECT)) for path in (PROJECT / "stages").rglob("*.py")}
+    assert found - used == set(map(str, history)) - used == {"stages/report/history.py"}
+
+
+def test_tensorflow_is_imported_by_these_files_alone() -> None:
+    roots = {
+        str(path.relative_to(PROJECT)): {
+            (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).split(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        }
+        for path, tree in trees("")
+    }
+    assert {f for f in roots if roots[f] & {"keras", "tensorflow"}} == FILES_WITH_TENSORFLOW
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_only_stages_that_need_tensorflow_can_reach_it(stage: str) -> None:
+    assert bool(set(code_of(stage)) & FILES_WITH_TENSORFLOW) == (stage in WITH_TENSORFLOW)
+
+
+def test_nothing_is_called_at_import_but_what_makes_a_value() -> None:
+    statements = {
+        str(path.relative_to(PROJECT)): ast.unparse(node)
+        for path, tree in trees("")
+        for node in tree.body
+        if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant)
+    }
+    assert statements == {
+        str(path.relative_to(PROJECT)): "run_stage(main)"
+        for path, _ in trees("")
+        if path.name == "__main__.py"
+    }
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_declares_the_parameters_that_it_reads(stage: str) -> None:
+    libraries = {"train": ["train", "engine"]}
     read = {
         node.attr
-        for _, module in modules(stage)
-        for node in ast.walk(module)
+        for folder in libraries.get(stage, [stage])
+        for _, tree in trees(folder)
+        for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "params"
+        and isinstance(node.value, ast.Name | ast.Attribute)
+        and (node.value.id if isinstance(node.value, ast.Name) else node.value.attr) == "params"
         and node.attr in Params.model_fields
     }
     assert read == {name.split(".")[0] for name in declared(stage)["params"]}
@@ -75,10 +119,11 @@ def test_training_cannot_see_the_test_images() -> None:
         "data/processed/dataset.json",
         "data/processed/train.npz",
         "data/processed/validation.npz",
+        "data/sources/${key}.json",
     ]
 
 
 def test_every_stage_of_the_pipeline_is_under_these_rules() -> None:
     pipeline = yaml.safe_load((PROJECT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     folders = {path.name for path in (PROJECT / "stages").iterdir() if path.name[0] != "_"}
-    assert set(pipeline) == set(STAGES) == folders - {"common"}
+    assert set(pipeline) == set(STAGES) == folders - set(LIBRARIES)

@@ -1,24 +1,27 @@
 """The compiled loop against keras.Model.fit on the same minibatches."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import pytest
 
-from stages.common.artifacts import Examples
+from stages.common.data import Examples
 from stages.common.params import Optimizer
-from stages.train.loop import Scores, Slot, resolve_jit_compile, to_tensors
-from stages.train.models import build_model, initialise
-from stages.train.optimizers import build_optimizer
+from stages.engine import models
+from stages.engine.loop import Scores, Slot, resolve_jit_compile
+from stages.engine.models import initialise
+from stages.engine.optimizers import build_optimizer
 from tests.examples import (
     COMMITTED,
     DATASET,
     TRAIN,
-    VALIDATION,
     draw_examples,
     optimizer,
-    small_params,
+    small_network,
+    small_slot,
+    unnamed_network,
 )
 
 BATCH_SIZE = 16
@@ -41,46 +44,36 @@ VARIANTS = {
 }
 
 
-def new_model(name: str = "mlp") -> keras.Model:
-    return build_model(small_params(COMMITTED.optimizers, model={"name": name}).model, DATASET)
-
-
 def new_slot(
     entry: Optimizer,
-    validation: Examples = VALIDATION,
+    validation: Examples | None = None,
     *,
     jit_compile: bool,
     batch_size: int = BATCH_SIZE,
+    **model: Any,
 ) -> Slot:
-    factor = keras.Variable(1.0, trainable=False)
-    slot = Slot(
-        new_model(),
-        build_optimizer("it", entry, factor),
-        factor,
-        to_tensors(TRAIN),
-        to_tensors(validation),
-        batch_size=batch_size,
-        jit_compile=jit_compile,
-    )
+    train = {"jit_compile": jit_compile, "batch_size": batch_size}
+    slot = small_slot(entry, validation, train=train, model=model)
     slot.reset(1, 1.0)
     return slot
 
 
-def new_reference(entry: Optimizer) -> keras.Model:
+def new_reference(entry: Optimizer, **model: Any) -> keras.Model:
     """The same network and initial weights for Keras's own loop."""
-    model = new_model()
-    initialise(model, 1)
-    model.compile(
+    network = small_network(**model)
+    initialise(network, 1)
+    network.model.compile(
         build_optimizer("it", entry),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=False,
     )
-    return model
+    return network.model
 
 
-def assert_trains_as_keras_fit_does(entry: Optimizer, *, jit_compile: bool) -> None:
-    slot, reference = new_slot(entry, jit_compile=jit_compile), new_reference(entry)
+def assert_trains_as_keras_fit_does(entry: Optimizer, *, jit_compile: bool, **model: Any) -> Slot:
+    slot = new_slot(entry, jit_compile=jit_compile, **model)
+    reference = new_reference(entry, **model)
     scores = [slot.train_epoch(ORDER) for _ in range(2)]
     slot.finish()
     images, labels = TRAIN.images[ORDER], TRAIN.labels[ORDER]
@@ -91,6 +84,7 @@ def assert_trains_as_keras_fit_does(entry: Optimizer, *, jit_compile: bool) -> N
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
     assert [score.loss for score in scores] == pytest.approx(fit["loss"], abs=1e-5)
     assert [score.accuracy for score in scores] == pytest.approx(fit["accuracy"], abs=1e-5)
+    return slot
 
 
 @pytest.mark.parametrize("name", COMMITTED.optimizers)
@@ -101,6 +95,47 @@ def test_a_committed_optimizer_trains_as_keras_fit_does(name: str) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_an_option_of_keras_acts_as_in_keras_fit(variant: str) -> None:
     assert_trains_as_keras_fit_does(VARIANTS[variant], jit_compile=False)
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_muon_trains_as_keras_fit_does(*, jit_compile: bool) -> None:
+    entry = optimizer(class_name="Muon", learning_rate=0.01)
+    assert_trains_as_keras_fit_does(entry, jit_compile=jit_compile)
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_batch_normalisation_keeps_the_statistics_that_keras_fit_keeps(
+    monkeypatch: pytest.MonkeyPatch, *, jit_compile: bool
+) -> None:
+    monkeypatch.setitem(models.MODELS, "unnamed", unnamed_network)
+    entry = optimizer(class_name="SGD", momentum=0.9)
+    slot = assert_trains_as_keras_fit_does(entry, jit_compile=jit_compile, name="unnamed")
+    statistics = [w.numpy() for w in slot.model.weights if w.name.startswith("moving_")]
+    assert len(statistics) == 4
+    assert not np.isin(statistics, (0, 1)).any()  # what they begin with
+
+
+def test_dropout_draws_what_it_draws_in_keras_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(models.MODELS, "unnamed", unnamed_network)
+    entry = optimizer(class_name="SGD")
+    assert_trains_as_keras_fit_does(entry, jit_compile=False, name="unnamed", dropout=0.5)
+
+
+def test_what_a_layer_adds_to_the_loss_is_trained_as_in_keras_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def decayed(pixels: keras.KerasTensor, _: Any) -> keras.KerasTensor:
+        flat = keras.layers.Flatten()(pixels)
+        return keras.layers.Dense(8, kernel_regularizer=keras.regularizers.L2(0.1))(flat)
+
+    monkeypatch.setitem(models.MODELS, "decayed", decayed)
+    slot = new_slot(optimizer(class_name="SGD"), jit_compile=False, name="decayed")
+    reference = new_reference(optimizer(class_name="SGD"), name="decayed")
+    slot.train_epoch(ORDER)
+    images, labels = TRAIN.images[ORDER], TRAIN.labels[ORDER]
+    reference.fit(images, labels, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
+    for ours, theirs in zip(slot.model.get_weights(), reference.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
 
 
 def test_validation_scores_are_those_of_keras_evaluate() -> None:
@@ -134,12 +169,31 @@ def test_xla_changes_the_rounding_alone() -> None:
 def test_model_and_device_decide_on_xla_unless_told(
     model: str, setting: Literal["auto"] | bool, devices: list[str], expected: bool
 ) -> None:
-    assert resolve_jit_compile(new_model(model), setting, devices) is expected
+    assert resolve_jit_compile(small_network(name=model), setting, devices) is expected
 
 
 def test_dropout_is_not_for_xla_on_a_cpu() -> None:
-    settings = small_params(COMMITTED.optimizers, model={"dropout": 0.5}).model
-    assert resolve_jit_compile(build_model(settings, DATASET), "auto", ["CPU"]) is False
+    assert resolve_jit_compile(small_network(dropout=0.5), "auto", ["CPU"]) is False
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (lambda: keras.layers.Conv2D(2, 3), False),
+        (lambda: keras.layers.Dropout(0.5), False),
+        (lambda: keras.layers.Dense(2), True),
+    ],
+    ids=["convolution", "dropout", "dense"],
+)
+def test_a_layer_within_another_decides_on_xla_too(
+    monkeypatch: pytest.MonkeyPatch, layer: Callable[[], keras.Layer], expected: bool
+) -> None:
+    def nested(pixels: keras.KerasTensor, _: Any) -> keras.KerasTensor:
+        inner = keras.Sequential([keras.Sequential([layer()])])
+        return keras.layers.Flatten()(inner(pixels))
+
+    monkeypatch.setitem(models.MODELS, "nested", nested)
+    assert resolve_jit_compile(small_network(name="nested"), "auto", ["CPU"]) is expected
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])

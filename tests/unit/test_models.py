@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from stages.common.artifacts import Dataset
-from stages.common.console import InputError
+from stages.common.data import Dataset
+from stages.common.errors import InputError
 from stages.common.params import Model
-from stages.train import models
-from stages.train.models import build_model, initialise, save_model
-from tests.examples import DATASET, TEST, bits
+from stages.engine import models
+from stages.engine.models import architecture, build_network, initialise, save_model
+from tests.examples import DATASET, TEST, Stretch, bits, unnamed_network
 
 MNIST = replace(DATASET, height=28, width=28, class_names=tuple("0123456789"))
 
@@ -24,18 +25,31 @@ keras_warns = pytest.mark.filterwarnings("ignore:__array__ implementation:Deprec
 
 
 def settings(**changes: Any) -> Model:
-    defaults = {"name": "mlp", "hidden_units": (8,), "activation": "relu", "dropout": 0.0}
+    defaults: dict[str, Any] = {
+        "name": "mlp",
+        "hidden_units": (8,),
+        "activation": "relu",
+        "dropout": 0.0,
+    }
     return Model(**(defaults | changes))
 
 
 def initialised(seed: int, dataset: Dataset = DATASET, **changes: Any) -> keras.Model:
-    model = build_model(settings(**changes), dataset)
-    initialise(model, seed)
-    return model
+    network = build_network(settings(**changes), dataset)
+    initialise(network, seed)
+    return network.model
+
+
+@pytest.fixture
+def unnamed(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name in MODELS of a network whose layers have none."""
+    monkeypatch.setitem(models.MODELS, "unnamed", unnamed_network)
+    return "unnamed"
 
 
 def logits_of(model: keras.Model, *, training: bool = False) -> np.ndarray:
-    return model(TEST.images, training=training).numpy()
+    logits: np.ndarray = model(TEST.images, training=training).numpy()
+    return logits
 
 
 @pytest.mark.parametrize(
@@ -50,8 +64,8 @@ def logits_of(model: keras.Model, *, training: bool = False) -> np.ndarray:
 def test_a_network_has_the_parameters_of_its_publication(
     name: str, hidden_units: tuple[int, ...], n_parameters: int
 ) -> None:
-    model = build_model(settings(name=name, hidden_units=hidden_units), MNIST)
-    assert model.count_params() == n_parameters
+    network = build_network(settings(name=name, hidden_units=hidden_units), MNIST)
+    assert network.model.count_params() == n_parameters
 
 
 @pytest.mark.parametrize(
@@ -76,7 +90,7 @@ def test_dropout_acts_in_training_alone(dropout: float, *, changes_training: boo
 
 def test_an_unknown_network_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"model\.name: no model 'resnet'; known: mlp, cnn"):
-        build_model(settings(name="resnet"), DATASET)
+        build_network(settings(name="resnet"), DATASET)
 
 
 def test_a_network_is_added_by_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,15 +102,50 @@ def test_a_network_is_added_by_one_function(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_seed_alone_decides_the_initial_weights() -> None:
-    model = initialised(1, hidden_units=(8, 8, 8))
-    first = model.get_weights()
+    network = build_network(settings(hidden_units=(8, 8, 8)), DATASET)
+    initialise(network, 1)
+    first = network.model.get_weights()
     keras.utils.set_random_seed(7)
-    initialise(model, 2)
-    others = model.get_weights()
-    initialise(model, 1)
-    assert bits(first) == bits(model.get_weights())
+    initialise(network, 2)
+    others = network.model.get_weights()
+    initialise(network, 1)
+    assert bits(first) == bits(network.model.get_weights())
     kernels = bits([*first[::2], *others[::2]])
     assert len(set(kernels)) == len(kernels)
+
+
+def test_a_network_without_names_is_the_same_whoever_builds_it_and_however_often(
+    unnamed: str,
+) -> None:
+    def build(_: object = None) -> tuple[str, list[bytes], list[bytes]]:
+        network = build_network(settings(name=unnamed, dropout=0.5), DATASET)
+        initialise(network, 1)
+        states = bits(state.numpy() for state in network.random_states)
+        return json.dumps(architecture(network.model)), bits(network.model.get_weights()), states
+
+    here = [build(), build()]
+    with ThreadPoolExecutor(1) as thread:
+        there = list(thread.map(build, range(2)))
+    with ThreadPoolExecutor(3) as threads:
+        side_by_side = list(threads.map(build, range(6)))
+    assert [*here, *there, *side_by_side] == [here[0]] * 10
+
+
+def test_weights_within_nested_and_added_layers_come_from_the_seed(unnamed: str) -> None:
+    drawn: list[np.ndarray] = []
+    states: list[np.ndarray] = []
+    for seed in (1, 2):
+        network = build_network(settings(name=unnamed, dropout=0.5), DATASET)
+        initialise(network, seed)
+        (stretch,) = (layer for layer in network.model.layers if isinstance(layer, Stretch))
+        assert (stretch.scale.numpy() == 1).all()
+        kernels = [weight for weight in network.model.get_weights() if weight.ndim == 2]
+        drawn += [stretch.shift.numpy(), *kernels]
+        states += [state.numpy() for state in network.random_states]
+    assert len(drawn) == 2 * (1 + 4)
+    assert len(set(bits(drawn))) == len(drawn)  # two kernels of the same shape included
+    assert len(states) == 2 * 2
+    assert len(set(bits(states))) == len(states)
 
 
 def test_initial_weights_are_distributed_as_keras_does() -> None:
@@ -107,17 +156,36 @@ def test_initial_weights_are_distributed_as_keras_does() -> None:
     assert not bias.any()
 
 
-def test_a_weight_without_an_initializer_is_an_error() -> None:
-    class Scale(keras.layers.Layer):
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_weight_without_an_initializer_is_refused(
+    monkeypatch: pytest.MonkeyPatch, *, trainable: bool
+) -> None:
+    class Scale(keras.layers.Layer):  # type: ignore[misc]
         def build(self, _: Any) -> None:
-            self.scale = self.add_weight(shape=(), initializer="ones")
+            self.scale = keras.Variable(1.0, trainable=trainable, name="scale")
 
         def call(self, inputs: Any) -> Any:
             return inputs * self.scale
 
-    pixels = keras.Input((6, 6, 1))
-    with pytest.raises(TypeError, match="layer odd: no initializer for 1 of its weights"):
-        initialise(keras.Model(pixels, Scale(name="odd")(pixels)), 1)
+    def scaled(pixels: keras.KerasTensor, _: Model) -> keras.KerasTensor:
+        return keras.Sequential([keras.layers.Flatten(), Scale(name="odd")])(pixels)
+
+    monkeypatch.setitem(models.MODELS, "scaled", scaled)
+    message = r"model\.name: scaled has a weight without an initializer, .*scale; .*add_weight"
+    with pytest.raises(InputError, match=message):
+        build_network(settings(name="scaled"), DATASET)
+
+
+def test_building_a_network_leaves_keras_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*_: object) -> keras.KerasTensor:
+        raise ZeroDivisionError
+
+    add_weight = keras.layers.Layer.add_weight
+    build_network(settings(), DATASET)
+    monkeypatch.setitem(models.MODELS, "faulty", faulty)
+    with pytest.raises(ZeroDivisionError):
+        build_network(settings(name="faulty"), DATASET)
+    assert keras.layers.Layer.add_weight is add_weight
 
 
 @keras_warns

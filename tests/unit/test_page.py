@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from stages.report.figures import Results, assign_looks, draw
+from stages.report.charts.base import Results, assign_looks
+from stages.report.charts.registry import draw
 from stages.report.page import build_page
 from stages.report.pictures import write_pictures
 from tests.conftest import PROJECT
@@ -106,14 +107,14 @@ def test_pictures_are_the_same_each_time_and_of_what_there_is(
     figures = draw(usual)
     names = ["ranking", "curves", "sensitivity"]
     for time in ("once", "again"):
-        assert [each.name for each in write_pictures(tmp_path / time, figures)] == names
+        assert list(write_pictures(tmp_path / time, figures)) == names
     for name in names:
         path = tmp_path / "once" / f"{name}.png"
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
         with Image.open(path) as image:
             assert image.width > 1000
     lost = draw(CASES["all_diverged"]())
-    assert [each.name for each in write_pictures(tmp_path, lost)] == ["ranking", "sensitivity"]
+    assert list(write_pictures(tmp_path, lost)) == ["ranking", "sensitivity"]
 
 
 def test_pictures_keep_the_colours_of_ten_optimizers(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from stages.common.artifacts import Pair
+from stages.common.results import Pair
 from stages.evaluate.pairs import Sample, compare_pairs, rank
 
 # Ten seeds' ups and downs, of mean zero.
@@ -13,11 +13,11 @@ NOISE = np.array([3, -1, 2, -2, 1, -3, 2, -2, 1, -1]) * 1e-3
 N_TEST = 10_000
 
 
-def sample(mean: float, noise: float = 1.0, *, n_diverged: int = 0, shift: int = 0) -> Sample:
-    """Ten seeds, of which the last n_diverged diverged."""
+def sample(mean: float, noise: float = 1.0, *, n_failed: int = 0, shift: int = 0) -> Sample:
+    """Ten seeds, of which the last n_failed have no score."""
     accuracies = mean + noise * np.roll(NOISE, shift)
-    kept = len(accuracies) - n_diverged
-    return Sample(dict(enumerate(accuracies[:kept].tolist())), n_diverged)
+    kept = len(accuracies) - n_failed
+    return Sample(dict(enumerate(accuracies[:kept].tolist())), n_failed)
 
 
 def compare(samples: Mapping[str, Sample], margin: float = 0.002) -> dict[tuple[str, str], Pair]:
@@ -32,15 +32,15 @@ def compare(samples: Mapping[str, Sample], margin: float = 0.002) -> dict[tuple[
         (sample(0.9, 0.1), sample(0.8999, 0.1, shift=1), "tied"),
         (sample(0.9), sample(0.899, shift=1), "undecided"),
         # A mean over survivors is no reason to call an optimizer better, or as good.
-        (sample(0.9, n_diverged=1), sample(0.8, shift=1, n_diverged=2), "undecided"),
-        (sample(0.9, 0.1), sample(0.9, 0.1, shift=1, n_diverged=1), "undecided"),
-        (sample(0.9), sample(0.8, shift=1, n_diverged=1), "better"),
-        (sample(0.9), sample(0.8, n_diverged=9), "undecided"),
-        (sample(0.9), sample(0.8, n_diverged=10), "better"),
-        (sample(0.9, n_diverged=1), sample(0.8, n_diverged=10), "undecided"),
-        # Three against three that all diverged may be chance: Fisher's p is 0.1.
+        (sample(0.9, n_failed=1), sample(0.8, shift=1, n_failed=2), "undecided"),
+        (sample(0.9, 0.1), sample(0.9, 0.1, shift=1, n_failed=1), "undecided"),
+        (sample(0.9), sample(0.8, shift=1, n_failed=1), "better"),
+        (sample(0.9), sample(0.8, n_failed=9), "undecided"),
+        (sample(0.9), sample(0.8, n_failed=10), "better"),
+        (sample(0.9, n_failed=1), sample(0.8, n_failed=10), "undecided"),
+        # Three against three that all failed may be chance: Fisher's p is 0.1.
         (Sample({1: 0.9, 2: 0.9, 3: 0.9}, 0), Sample({}, 3), "undecided"),
-        (sample(0.9, n_diverged=10), sample(0.8, n_diverged=10), "undecided"),
+        (sample(0.9, n_failed=10), sample(0.8, n_failed=10), "undecided"),
         (Sample({1: 0.9}, 0), Sample({1: 0.5}, 0), "undecided"),
         (Sample({1: 0.9, 2: 0.9}, 0), Sample({3: 0.5, 4: 0.5}, 0), "undecided"),
     ],
@@ -75,8 +75,8 @@ def test_more_pairs_ask_for_a_smaller_p() -> None:
 
 def test_no_seeds_are_promised_where_none_can_decide() -> None:
     behind = {"a": Sample({1: 0.8, 2: 0.81, 3: 0.8}, 0), "b": Sample({1: 0.9, 2: 0.91}, 1)}
-    diverging = {"a": sample(0.9, n_diverged=1), "b": sample(0.5, shift=1, n_diverged=1)}
-    for samples in (behind, diverging):
+    failing = {"a": sample(0.9, n_failed=1), "b": sample(0.5, shift=1, n_failed=1)}
+    for samples in (behind, failing):
         pair = compare(samples)["a", "b"]
         assert (pair.label, pair.n_seeds_needed) == ("undecided", None)
 
@@ -99,15 +99,15 @@ def test_test_images_are_told_apart_from_seeds() -> None:
     assert pairs["a", "c"].test_set_half_width is None
 
 
-def test_whoever_diverges_less_ranks_first_then_whoever_is_more_accurate() -> None:
+def test_whoever_fails_less_ranks_first_then_whoever_is_more_accurate() -> None:
     samples = {
-        "diverged": sample(0.99, n_diverged=10),
-        "once": sample(0.99, n_diverged=1),
+        "always": sample(0.99, n_failed=10),
+        "once": sample(0.99, n_failed=1),
         "low": sample(0.5),
         "high": sample(0.6),
-        "twice": sample(0.99, n_diverged=2),
+        "twice": sample(0.99, n_failed=2),
     }
-    assert rank(samples) == ("high", "low", "once", "twice", "diverged")
+    assert rank(samples) == ("high", "low", "once", "twice", "always")
 
 
 @pytest.mark.parametrize("n_seeds", [3, 5, 10])

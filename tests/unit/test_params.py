@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.console import InputError
-from stages.common.params import Schedule, load_params, schema
+from stages.common.errors import InputError
+from stages.common.params import Schedule, load_params, read_yaml, schema
+from tests.conftest import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 GOOD = """\
 dataset:
   name: digits
@@ -71,8 +71,13 @@ def write_params(folder: Path, old: str = "", new: str = "") -> Path:
         ("[42, 43]", "[42, 3]", "confirmation.seeds", "seeds that tuning never saw, not 3"),
         (GOOD, "[1, 2]", "the file", "should be a mapping"),
         (GOOD, "", "the file", "should be a mapping"),
-        (GOOD, "train: {epochs: 5", "no valid YAML", "line 1"),
-        ("epochs: 5", "2020-01-01: 5", "no valid YAML", "keys must be str"),
+        (GOOD, "train: {epochs: 5", "not valid YAML", "line 1"),
+        ("epochs: 5", "2020-01-01: 5", "not valid YAML", "keys must be str"),
+        ("epochs: 5", "epochs: 1:30", "train.epochs", 'should be a valid integer (is "1:30")'),
+        ("epochs: 5", "epochs: yes", "train.epochs", 'should be a valid integer (is "yes")'),
+        ("epochs: 5", "epochs: 08.5", "train.epochs", "should be a valid integer"),
+        ("stratify: false", "stratify: no", "split.stratify", 'valid boolean (is "no")'),
+        ("stratify: false", "stratify: off", "split.stratify", 'valid boolean (is "off")'),
     ],
 )
 def test_a_fault_is_one_line_with_file_key_and_what_is_right(
@@ -103,17 +108,126 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(InputError, match=r"params\.yaml: no valid YAML"):
+    with pytest.raises(InputError, match=r"params\.yaml: not valid YAML"):
         load_params(path)
 
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("1e-3", 0.001), ("1E-3", 0.001), ("1e3", 1000.0), ("1.e-3", 0.001), (".5e+0", 0.5), ("1", 1)],
+    [
+        ("1e-3", 0.001),
+        ("1E-3", 0.001),
+        ("1e3", 1000.0),
+        ("1.e-3", 0.001),
+        (".5e+0", 0.5),
+        ("+.5", 0.5),
+        ("1_0.5", 10.5),
+        ("1", 1),
+        ("0o17", 15),
+        ("017", 17),
+    ],
 )
 def test_a_number_may_be_written_as_dvc_reads_it(tmp_path: Path, text: str, number: float) -> None:
     params = load_params(write_params(tmp_path, "rate: 0.1", f"rate: {text}"))
     assert params.optimizers["sgd"].learning_rate == number
+
+
+@pytest.mark.parametrize(
+    ("text", "epochs"),
+    [
+        ("010", 10),
+        ("089", 89),
+        ("00", None),
+        ("0o10", 8),
+        ("0x10", 16),
+        ("0b10", 2),
+        ("1_000", 1000),
+        ("+5", 5),
+        ("-5", None),
+        ("1:30", None),
+        ("1e1", None),
+        ("'5'", None),
+        ("!!int '5'", 5),
+        ("&five 5", 5),
+    ],
+)
+def test_a_whole_number_may_be_written_as_dvc_reads_it(
+    tmp_path: Path, text: str, epochs: int | None
+) -> None:
+    path = write_params(tmp_path, "epochs: 5", f"epochs: {text}")
+    if epochs is None:
+        with pytest.raises(InputError, match=r"params\.yaml: train\.epochs: should be "):
+            load_params(path)
+    else:
+        assert load_params(path).train.epochs == epochs
+
+
+@pytest.mark.parametrize("text", ["yes", "no", "on", "off", "Yes", "NO", "y", "1:30", "0o8", "08a"])
+def test_text_of_yaml_1_1_is_text(text: str) -> None:
+    assert read_yaml(f"{{key: {text}, {text}: 1}}".encode()) == {"key": text, text: 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("true", True), ("False", False), ("TRUE", True), ("null", None), ("~", None), ("", None)],
+)
+def test_truth_and_nothing_have_their_words(text: str, value: bool | None) -> None:
+    assert read_yaml(f"key: {text}".encode()) == {"key": value}
+
+
+def test_an_alias_is_what_it_stands_for(tmp_path: Path) -> None:
+    path = write_params(tmp_path, "epochs: 5, batch_size: 32", "epochs: &n 5, batch_size: *n")
+    assert load_params(path).train.batch_size == 5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("epochs: 5", "epochs: 5, epochs: 5", 'duplicate key "epochs"'),
+        ("\nsplit:", "\nsplit: {}\nsplit:", 'duplicate key "split"'),
+        ("  adam:", "  sgd:", 'duplicate key "sgd"'),
+        ("epochs: 5", "epochs: *none", "undefined alias"),
+        ("epochs: 5", "epochs: &it [*it]", "Circular reference"),
+        ("epochs: 5", "epochs: !five 5", "could not determine a constructor for the tag '!five'"),
+        ("epochs: 5", "epochs: !!python/object:os.system x", "could not determine a constructor"),
+        ("epochs: 5", "epochs: !!python/tuple [1]", "could not determine a constructor"),
+        ("epochs: 5", "epochs: =", "could not determine a constructor"),
+        ("epochs: 5", "epochs: !!int five", "invalid literal for int"),
+        ("epochs: 5", "epochs: !!float five", "could not convert string to float"),
+        ("epochs: 5", "epochs: !!int ''", ""),
+        ("epochs: 5", "epochs: !!float ''", ""),
+        ("epochs: 5", "epochs: !!bool maybe", ""),
+        ("epochs: 5", "epochs: !!timestamp now", "failed to construct timestamp"),
+        ("epochs: 5", "epochs: 2020-13-45", "month must be in 1..12"),
+        ("epochs: 5", "? [epochs]\n : 5", "keys must be str"),
+        ("epochs: 5", "{a: 1}: 5", "unhashable key"),
+        ("epochs: 5", "epochs: 5\0", "unacceptable character #x0000"),
+        ("epochs: 5", "epochs: 5\a", "unacceptable character #x0007"),
+        ("\ntrain:", "\n\ttrain:", "cannot start any token"),
+        ("\ntrain:", "\n---\ntrain:", "expected a single document"),
+        ("dataset:", "%YAML 9.9\n---\ndataset:", "incompatible YAML document"),
+        ("dataset:", "<<: 1\ndataset:", "expected a mapping or list of mappings for merging"),
+        ("epochs: 5", f"epochs: {'[' * 3000}", "recursion"),
+        ("epochs: 5", f"epochs: {'9' * 5000}", "5000 digits"),
+    ],
+)
+def test_what_yaml_forbids_is_told_in_one_line(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    path = write_params(tmp_path, old, new)
+    with pytest.raises(InputError) as caught:
+        load_params(path)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{path}: not valid YAML: ")
+    assert told in line
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\xfa", b"a: \xe9", b"\xfe\xff\x00", b"a: \xed\xa0\x80"]
+)
+def test_bytes_that_are_no_text_are_no_yaml(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        read_yaml(content)
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def test_one_seed_turns_the_order_round_and_the_verdict_stays_undecided(
     for some in (samples, without_seed_42(samples)):
         pairs = compare_pairs(some, confidence=0.95, margin=0.002, n_test=10_000)
         assert "better" not in {pair.label for pair in pairs}
-        judgement = judge(some, pairs, some, pairs, 0.002)
-        assert judgement.best is None
-        assert judgement.verdict.startswith("Undecided: ")
+        verdict = judge(some, pairs, some, pairs, 0.002)
+        assert verdict.best is None
+        assert verdict.sentence.startswith("Undecided: ")
         rankings.append(rank(some))
     assert rankings == [("adam", "sgd", "momentum"), ("sgd", "adam", "momentum")]

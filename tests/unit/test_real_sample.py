@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.common.artifacts import Dataset, Examples
+from stages.common.data import Dataset, Examples
+from stages.engine.trial import Data
+from stages.engine.workers import open_threads
 from stages.evaluate.scoring import score_trials
 from stages.preprocess.decode import read_idx
-from stages.train.sweep import sweep
-from stages.train.work import Data
-from stages.train.workers import open_threads
+from stages.train.tuning import train as train_optimizer
 from tests.examples import COMMITTED, class_counts, small_params
 
 N_TRAIN = 1600  # of 2,000
@@ -45,13 +45,16 @@ def test_the_best_committed_optimizer_learns_fashion_mnist(
         train={"epochs": 5, "batch_size": 32},
         confirmation={"seeds": [42]},
     )
-    names, data = list(params.optimizers), Data(train, validation)
+    data = Data(train, validation)
     with open_threads(1) as workers:
-        results = sweep(names, params, dataset, data, store_folder=tmp_path, workers=workers)
+        runs = [
+            train_optimizer(name, params, dataset, data, store_folder=tmp_path, workers=workers)
+            for name in params.optimizers
+        ]
     accuracies = [
         score.accuracy
-        for result in results.values()
-        for score in score_trials(result.architecture, result.weights, test)
+        for trained in runs
+        for score in score_trials(trained.architecture, trained.weights, test)
     ]
     assert len(accuracies) == len(params.optimizers)
     assert 0.70 < max(accuracies) < 0.90

@@ -6,26 +6,29 @@ import keras
 import numpy as np
 import pytest
 
-from stages.common.artifacts import Examples, Weights, read_weights, write_weights
+from stages.common.data import Examples
+from stages.common.runs import WEIGHTS, Weights
+from stages.engine.models import Network, architecture, initialise
 from stages.evaluate.scoring import TrialScore, find_mistakes, score_trials
-from stages.train.models import architecture, build_model, initialise
-from tests.examples import COMMITTED, DATASET, draw_examples, small_params
+from tests.examples import draw_examples, small_network
 
 SEEDS = (1, 2)
 TEST = draw_examples(1100, 4)  # more than go through the network at once
 
 
-def initial_weights(model: keras.Model, seed: int) -> list[np.ndarray]:
-    initialise(model, seed)
-    return model.get_weights()
+def initial_weights(network: Network, seed: int) -> list[np.ndarray]:
+    initialise(network, seed)
+    weights: list[np.ndarray] = network.model.get_weights()
+    return weights
 
 
 def test_a_trial_is_scored_as_keras_evaluate_scores_its_network(tmp_path: Path) -> None:
-    model = build_model(small_params(COMMITTED.optimizers, model={"dropout": 0.5}).model, DATASET)
-    trained = [initial_weights(model, seed) for seed in SEEDS]
+    network = small_network(dropout=0.5)
+    model = network.model
+    trained = [initial_weights(network, seed) for seed in SEEDS]
     stacked = tuple(np.stack(arrays) for arrays in zip(*trained, strict=True))
-    write_weights(tmp_path, Weights(np.ones(2), np.array(SEEDS), stacked))
-    scores = score_trials(architecture(model), read_weights(tmp_path), TEST)
+    WEIGHTS.write(tmp_path, Weights(np.zeros(2, np.int64), np.array(SEEDS), stacked))
+    scores = score_trials(architecture(model), WEIGHTS.read(tmp_path), TEST)
 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(loss=loss, metrics=["accuracy"], jit_compile=False)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from stages.common.artifacts import Dataset, Examples, RawArrays, Source
-from stages.common.console import InputError
+from stages.common.data import Dataset, Examples, RawArrays, Source
+from stages.common.errors import InputError
 from stages.common.params import Split
 from stages.preprocess.split import split, split_indices
 

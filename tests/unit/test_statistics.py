@@ -7,13 +7,14 @@ from statistics import mean
 import numpy as np
 import pytest
 
-from stages.common.artifacts import Estimate
+from stages.common.results import Estimate
 from stages.evaluate.statistics import (
     POWER,
     adjust_by_holm,
     estimate,
     expected_best,
     half_width_of_images,
+    p_of_failure,
     paired_difference,
     probability_of_improvement,
     seeds_for_power,
@@ -74,10 +75,35 @@ def test_differences_that_agree_to_the_last_image_still_have_a_spread() -> None:
     assert found.low < 0.0 < found.p
 
 
-def test_holm_adjusts_step_by_step() -> None:
-    # By hand: 4 x 0.005, 3 x 0.01, 2 x 0.03, and 1 x 0.04, which may not fall below that.
-    assert adjust_by_holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert adjust_by_holm([]) == []
+@pytest.mark.parametrize(
+    ("p_values", "adjusted"),
+    [
+        # By hand: 4 x 0.005, 3 x 0.01, 2 x 0.03, and 1 x 0.04, which may not fall below that.
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        # By hand: 5 x 0.01, 4 x 0.02, 3 x 0.03, and what may not fall below that. R's
+        # p.adjust(1:5 / 100, "holm") gives the same.
+        ([0.01, 0.02, 0.03, 0.04, 0.05], [0.05, 0.08, 0.09, 0.09, 0.09]),
+        # By hand: 3 x 0.5 and what follows end at 1.
+        ([0.9, 0.5, 0.7], [1.0, 1.0, 1.0]),
+        # By hand: equal ones both get the factor of the first, 3 and not 2.
+        ([0.01, 0.2, 0.01], [0.03, 0.2, 0.03]),
+        ([0.0, 0.04], [0.0, 0.04]),
+        ([0.04], [0.04]),
+        ([], []),
+    ],
+    ids=["four", "five", "ends-at-one", "equal", "zero", "one", "none"],
+)
+def test_holm_adjusts_step_by_step(p_values: list[float], adjusted: list[float]) -> None:
+    assert adjust_by_holm(p_values) == pytest.approx(adjusted)
+
+
+@pytest.mark.parametrize(
+    ("n_completed", "n_failed", "p"),
+    # By hand: one of C(n + m, n) tables, and where n = m its mirror image.
+    [(2, 2, 2 / 6), (3, 3, 2 / 20), (4, 4, 2 / 70), (1, 1, 1.0), (2, 3, 1 / 10)],
+)
+def test_the_p_of_failure_is_fishers(n_completed: int, n_failed: int, p: float) -> None:
+    assert p_of_failure(n_completed, n_failed) == pytest.approx(p)
 
 
 @pytest.mark.parametrize(

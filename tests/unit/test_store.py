@@ -1,30 +1,33 @@
 """What the store keeps, and what it does with damage."""
 
 import os
+import shutil
+import struct
 from dataclasses import replace
 from math import inf
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
+import numpy as np
 import pytest
 
-from stages.common.artifacts import Examples
-from stages.common.console import InputError
-from stages.train.environment import digest_source
-from stages.train.store import TrialStore, digest_examples, locate_store, prune
-from stages.train.trial import Trial, TrialResult
-from tests.examples import TRAIN, bits, optimizer, small_sweep
+from stages.common.data import Examples
+from stages.common.errors import InputError
+from stages.common.runs import EpochRow
+from stages.engine.store import TrialStore, digest_examples, locate_store, prune
+from stages.engine.trial import Trial, TrialResult
+from tests.examples import TRAIN, bits, optimizer, small_training, trial_row
 
-TRIAL = Trial("confirmation", 1.0, 5)
-SETTING = {"epochs": 5, "optimizer": {"class_name": "SGD"}}
+TRIAL = Trial("confirmation", 1.0, 5, 0)
+KEY = "5" * 64
+OTHER_KEY = "6" * 64
 
 
 @pytest.fixture(scope="module")
 def result() -> TrialResult:
-    run = small_sweep(optimizer(class_name="SGD"), confirmation={"seeds": [5]})
-    curve = tuple(row for row in run.epochs if row.phase == "confirmation")
-    return TrialResult(run.trials[-1], curve, tuple(a[0] for a in run.weights.arrays))
+    trained = small_training(optimizer(class_name="SGD"), confirmation={"seeds": [5]})
+    curve = tuple(row for row in trained.epochs if row.phase == "confirmation")
+    return TrialResult(trained.trials[-1], curve, tuple(a[0] for a in trained.weights.arrays))
 
 
 def only_file(folder: Path) -> Path:
@@ -33,56 +36,150 @@ def only_file(folder: Path) -> Path:
 
 
 def test_a_trial_comes_back_to_the_last_bit(tmp_path: Path, result: TrialResult) -> None:
-    TrialStore(tmp_path, SETTING).put(TRIAL, result)
-    found = TrialStore(tmp_path, SETTING).get(TRIAL)
+    TrialStore(tmp_path).put(KEY, TRIAL, result)
+    found = TrialStore(tmp_path).get(KEY, TRIAL)
     assert found is not None
     assert (found.row, found.curve) == (result.row, result.curve)
-    assert bits(found.weights or ()) == bits(result.weights or ()) != []
+    assert bits(found.weights) == bits(result.weights) != []
 
 
 def test_a_result_without_weights_comes_back_without(tmp_path: Path, result: TrialResult) -> None:
-    store = TrialStore(tmp_path, SETTING)
-    store.put(TRIAL, TrialResult(result.row, result.curve, None))
-    found = store.get(TRIAL)
+    store = TrialStore(tmp_path)
+    store.put(KEY, TRIAL, replace(result, weights=()))
+    found = store.get(KEY, TRIAL)
     assert found is not None
-    assert found.weights is None
+    assert found.weights == ()
+
+
+def test_a_diverged_trial_comes_back_as_one(tmp_path: Path) -> None:
+    diverged = TrialResult(trial_row("confirmation", 0, 5, None), (), ())
+    TrialStore(tmp_path).put(KEY, TRIAL, diverged)
+    assert TrialStore(tmp_path).get(KEY, TRIAL) == diverged
 
 
 @pytest.mark.parametrize(
-    ("trial", "setting"),
+    ("trial", "key"),
     [
-        (Trial("confirmation", 1.0, 6), SETTING),
-        (Trial("confirmation", 3.16, 5), SETTING),
-        (Trial("tuning", 1.0, 5), SETTING),
-        (TRIAL, SETTING | {"epochs": 6}),
-        (TRIAL, SETTING | {"optimizer": {"class_name": "SGD", "momentum": 0.9}}),
+        (Trial("confirmation", 1.0, 6, 0), KEY),
+        (Trial("confirmation", 3.16, 5, 0), KEY),
+        (Trial("tuning", 1.0, 5, 0), KEY),
+        (TRIAL, OTHER_KEY),
     ],
 )
 def test_whatever_differs_is_another_trial(
-    tmp_path: Path, result: TrialResult, trial: Trial, setting: dict[str, Any]
+    tmp_path: Path, result: TrialResult, trial: Trial, key: str
 ) -> None:
-    TrialStore(tmp_path, SETTING).put(TRIAL, result)
-    assert TrialStore(tmp_path, setting).get(trial) is None
+    TrialStore(tmp_path).put(KEY, TRIAL, result)
+    assert TrialStore(tmp_path).get(key, trial) is None
+
+
+def test_a_trial_whose_place_in_the_plan_changed_is_found_at_the_new_place(
+    tmp_path: Path, result: TrialResult
+) -> None:
+    store = TrialStore(tmp_path)
+    store.put(KEY, TRIAL, result)
+    found = store.get(KEY, replace(TRIAL, setting=4))
+    assert found is not None
+    assert found.row == replace(result.row, setting=4)
+    assert found.curve == tuple(replace(epoch, setting=4) for epoch in result.curve)
+    assert bits(found.weights) == bits(result.weights)
+    assert store.get(KEY, TRIAL) is not None
+
+
+@pytest.mark.parametrize(
+    ("trial", "key"),
+    [
+        (replace(TRIAL, seed=6), KEY),
+        (replace(TRIAL, learning_rate_factor=3.16), KEY),
+        (TRIAL, OTHER_KEY),
+    ],
+    ids=["seed", "factor", "key"],
+)
+def test_contents_swapped_between_two_trials_are_misses(
+    tmp_path: Path, result: TrialResult, trial: Trial, key: str
+) -> None:
+    TrialStore(tmp_path / "one").put(KEY, TRIAL, result)
+    TrialStore(tmp_path / "other").put(key, trial, result)
+    one, other = only_file(tmp_path / "one"), only_file(tmp_path / "other")
+    kept = one.read_bytes()
+    shutil.copyfile(other, one)
+    other.write_bytes(kept)
+    assert TrialStore(tmp_path / "one").get(KEY, TRIAL) is None
+    assert TrialStore(tmp_path / "other").get(key, trial) is None
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "noise"])
 def test_a_damaged_entry_is_a_miss_and_is_replaced(
     tmp_path: Path, result: TrialResult, damage: str
 ) -> None:
-    store = TrialStore(tmp_path, SETTING)
-    store.put(TRIAL, result)
+    store = TrialStore(tmp_path)
+    store.put(KEY, TRIAL, result)
     path = only_file(tmp_path)
     content = path.read_bytes()
     path.write_bytes({"empty": b"", "cut": content[:-100], "noise": b"x" * 100}[damage])
-    assert store.get(TRIAL) is None
-    store.put(TRIAL, result)
-    assert store.get(TRIAL) is not None
+    assert store.get(KEY, TRIAL) is None
+    store.put(KEY, TRIAL, result)
+    assert store.get(KEY, TRIAL) is not None
+
+
+SMALL = TrialResult(
+    row=trial_row("confirmation", 0, 5, 0.5),
+    curve=(EpochRow("confirmation", 0, 5, 1, 0.5, 0.5, 0.5, 0.5),),
+    weights=(np.array([1.5, -2.5], np.float32),),
+)
+# Where a ZIP archive has a member's fields: in the header before it, and in the directory.
+LOCAL, CENTRAL = b"PK\3\4", b"PK\1\2"
+
+
+@pytest.mark.parametrize(
+    ("header", "offset", "value"),
+    [
+        pytest.param(CENTRAL, 6, 255, id="version"),
+        pytest.param(CENTRAL, 8, 0x0001, id="encrypted"),
+        pytest.param(LOCAL, 6, 0x0001, id="encrypted by the header before it"),
+        pytest.param(CENTRAL, 8, 0x0020, id="patched"),
+        pytest.param(CENTRAL, 8, 0x0040, id="strongly encrypted"),
+        pytest.param(CENTRAL, 10, 1, id="shrunk"),
+        pytest.param(CENTRAL, 10, 8, id="deflated"),
+        pytest.param(CENTRAL, 10, 12, id="bzip2"),
+        pytest.param(CENTRAL, 10, 14, id="lzma"),
+        pytest.param(CENTRAL, 10, 99, id="unknown method"),
+        pytest.param(CENTRAL, 28, 0xFFFF, id="length of the name"),
+        pytest.param(CENTRAL, 30, 0xFFFF, id="length of the extra field"),
+        pytest.param(LOCAL, 26, 0xFFFF, id="length of the name before it"),
+    ],
+)
+def test_an_entry_with_a_damaged_header_is_a_miss(
+    tmp_path: Path, header: bytes, offset: int, value: int
+) -> None:
+    store = TrialStore(tmp_path)
+    store.put(KEY, TRIAL, SMALL)
+    path = only_file(tmp_path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<H", content, content.index(header) + offset, value)
+    path.write_bytes(content)
+    assert store.get(KEY, TRIAL) is None
+    store.put(KEY, TRIAL, SMALL)
+    assert store.get(KEY, TRIAL) is not None
+
+
+def test_a_flipped_byte_anywhere_is_a_miss(tmp_path: Path) -> None:
+    store = TrialStore(tmp_path)
+    store.put(KEY, TRIAL, SMALL)
+    path = only_file(tmp_path)
+    content = path.read_bytes()
+    found = []
+    for place, byte in enumerate(content):
+        path.write_bytes(content[:place] + bytes([byte ^ 0xFF]) + content[place + 1 :])
+        if store.get(KEY, TRIAL) is not None:
+            found.append(place)
+    assert found == []
 
 
 def test_writers_at_once_leave_one_whole_entry(tmp_path: Path, result: TrialResult) -> None:
     def write() -> None:
         for _ in range(20):
-            TrialStore(tmp_path, SETTING).put(TRIAL, result)
+            TrialStore(tmp_path).put(KEY, TRIAL, result)
 
     threads = [Thread(target=write) for _ in range(4)]
     for thread in threads:
@@ -90,39 +187,39 @@ def test_writers_at_once_leave_one_whole_entry(tmp_path: Path, result: TrialResu
     for thread in threads:
         thread.join()
     assert only_file(tmp_path).suffix == ".npz"
-    assert TrialStore(tmp_path, SETTING).get(TRIAL) is not None
+    assert TrialStore(tmp_path).get(KEY, TRIAL) is not None
 
 
 def test_the_store_keeps_what_was_used_last_within_its_limit(
     tmp_path: Path, result: TrialResult
 ) -> None:
-    store = TrialStore(tmp_path, SETTING)
-    trials = [Trial("confirmation", 1.0, seed) for seed in range(4)]
+    store = TrialStore(tmp_path)
+    trials = [Trial("confirmation", 1.0, seed, 0) for seed in range(4)]
     for age, trial in enumerate(reversed(trials)):
-        store.put(trial, result)
+        store.put(KEY, trial, result)
         (path,) = [p for p in tmp_path.glob("*/*") if p.stat().st_mtime > 1e9]
         os.utime(path, (age, age))
-    assert store.get(trials[3]) is not None  # and so it is the newest
+    assert store.get(KEY, trials[3]) is not None  # and so it is the newest
     size = path.stat().st_size
     prune(tmp_path, unused_since_s=inf, limit_bytes=2 * size)
-    assert [store.get(trial) is not None for trial in trials] == [True, False, False, True]
+    assert [store.get(KEY, trial) is not None for trial in trials] == [True, False, False, True]
 
 
 def test_what_the_present_run_used_is_never_pruned(tmp_path: Path, result: TrialResult) -> None:
-    store = TrialStore(tmp_path, SETTING)
-    store.put(TRIAL, result)
+    store = TrialStore(tmp_path)
+    store.put(KEY, TRIAL, result)
     os.utime(only_file(tmp_path), (1000, 1000))
-    store.put(replace(TRIAL, seed=6), result)
+    store.put(KEY, replace(TRIAL, seed=6), result)
     prune(tmp_path, unused_since_s=2000, limit_bytes=0)
-    assert store.get(TRIAL) is None
-    assert store.get(replace(TRIAL, seed=6)) is not None
+    assert store.get(KEY, TRIAL) is None
+    assert store.get(KEY, replace(TRIAL, seed=6)) is not None
 
 
 def test_a_folder_that_may_only_be_read_still_gives(
     tmp_path: Path, result: TrialResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = TrialStore(tmp_path, SETTING)
-    store.put(TRIAL, result)
+    store = TrialStore(tmp_path)
+    store.put(KEY, TRIAL, result)
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -130,17 +227,17 @@ def test_a_folder_that_may_only_be_read_still_gives(
     for name in ("utime", "replace", "unlink"):
         monkeypatch.setattr(os, name, refuse)
     monkeypatch.setattr(Path, "replace", refuse)
-    assert store.get(TRIAL) is not None
+    assert store.get(KEY, TRIAL) is not None
     with pytest.raises(InputError, match="cannot keep a trial \\(Permission denied\\)"):
-        store.put(replace(TRIAL, seed=6), result)
+        store.put(KEY, replace(TRIAL, seed=6), result)
 
 
 def test_the_store_is_pruned_while_another_process_removes_files(
     tmp_path: Path, result: TrialResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, list_files = TrialStore(tmp_path, SETTING), Path.glob
+    store, list_files = TrialStore(tmp_path), Path.glob
     for seed in range(4):
-        store.put(replace(TRIAL, seed=seed), result)
+        store.put(KEY, replace(TRIAL, seed=seed), result)
 
     def glob_before_another_removes(folder: Path, pattern: str) -> list[Path]:
         paths = list(list_files(folder, pattern))
@@ -158,18 +255,6 @@ def test_the_data_decide_the_digest() -> None:
     other = Examples(changed, TRAIN.labels)
     assert digest_examples(TRAIN) == digest_examples(Examples(TRAIN.images.copy(), TRAIN.labels))
     assert len({digest_examples(TRAIN), digest_examples(other), digest_examples(TRAIN, TRAIN)}) == 3
-
-
-def test_comments_and_layout_of_the_code_do_not_count(tmp_path: Path) -> None:
-    module = tmp_path / "module.py"
-
-    def digest(source: str) -> str:
-        module.write_text(source)
-        return digest_source((module,))
-
-    first = digest("x = 1\n")
-    assert digest("x  =  1  # one\n") == first
-    assert digest("x = 2\n") != first
 
 
 def test_the_store_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

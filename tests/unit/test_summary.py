@@ -5,27 +5,27 @@ from collections.abc import Mapping
 
 import pytest
 
-from stages.common.artifacts import Comparison
+from stages.common.results import Comparison
 from stages.evaluate.comparison import compare
-from stages.evaluate.outcomes import Outcome
+from stages.evaluate.scored import ScoredRun
 from stages.report.summary import describe, summarise
-from tests.examples import DATASET, group, optimizer, outcome, small_params
+from tests.examples import DATASET, group, optimizer, scored_run, small_params
 
 RISING = [0.5, 0.7, 0.8, 0.9]
 
 
-def scored(accuracy: float, n: int = 10, n_diverged: int = 0) -> Outcome:
+def scored(accuracy: float, n: int = 10, n_failed: int = 0) -> ScoredRun:
     """Trials a hundredth below and above the accuracy in turn."""
     accuracies = [accuracy + 0.01 * (-1) ** i for i in range(n)]
-    return outcome(group(accuracies, n_diverged=n_diverged))
+    return scored_run(group(accuracies, n_failed=n_failed))
 
 
 OUTCOMES = {
-    "lost": outcome(group([], n_diverged=10), tuning={1.0: [None], 10.0: [None]}),
-    "lonely": outcome(group([0.7], n_diverged=9)),
-    "adam": scored(0.8, 9, n_diverged=1),
-    "sgd": outcome(
-        group([0.9, 0.92] * 5, [RISING] * 10, factor=10.0),
+    "lost": scored_run(group([], n_failed=10, setting=0), tuning={1.0: [None], 10.0: [None]}),
+    "lonely": scored_run(group([0.7], n_failed=9)),
+    "adam": scored(0.8, 9, n_failed=1),
+    "sgd": scored_run(
+        group([0.9, 0.92] * 5, [RISING] * 10, setting=2),
         group([0.8, 0.82] * 5),
         tuning={0.1: [0.5], 1.0: [0.8], 10.0: [0.9]},
         n_state=200,
@@ -34,14 +34,14 @@ OUTCOMES = {
 LOST = {"lost": OUTCOMES["lost"]}
 
 
-def compared(outcomes: Mapping[str, Outcome]) -> Comparison:
+def compared(outcomes: Mapping[str, ScoredRun]) -> Comparison:
     params = small_params({name: optimizer(class_name="SGD") for name in outcomes})
     return compare(params, DATASET, outcomes)
 
 
-def page(outcomes: Mapping[str, Outcome]) -> str:
+def page(outcomes: Mapping[str, ScoredRun]) -> str:
     params = small_params({name: optimizer(class_name="SGD") for name in outcomes})
-    return summarise(compared(outcomes), params, [])
+    return summarise(compared(outcomes), params, {})
 
 
 def table(markdown: str, first_column: str = "optimizer", index: int = 0) -> list[list[str]]:
@@ -90,7 +90,7 @@ def test_the_page_has_the_other_criteria_of_every_optimizer() -> None:
 
 
 def test_good_rates_are_a_range_where_there_are_several() -> None:
-    plateau = outcome(group([0.9]), tuning={0.1: [0.5], 1.0: [0.9], 10.0: [0.9]})
+    plateau = scored_run(group([0.9]), tuning={0.1: [0.5], 1.0: [0.9], 10.0: [0.9]})
     assert table(page({"sgd": plateau}), index=1)[0][4] == "0.1 to 1"
 
 
@@ -107,7 +107,7 @@ def test_the_page_says_the_verdict_and_what_was_compared() -> None:
         "- comparison: confidence 0.95, margin 0.002",
     )
     target = "a validation accuracy of 0.8900"
-    words = (*settings, target, "keras 3.12.4")
+    words = (*settings, target, "keras 3.15.1")
     assert [each for each in words if each not in markdown] == []
     for name in OUTCOMES:
         assert f"optimizer {name}: class_name SGD, learning_rate 0.1" in markdown
@@ -115,7 +115,7 @@ def test_the_page_says_the_verdict_and_what_was_compared() -> None:
 
 def test_the_page_has_a_warning_for_each_fault_and_no_heading_without() -> None:
     markdown, warnings = page(OUTCOMES), compared(OUTCOMES).warnings
-    assert {finding.check for finding in warnings} >= {"divergence", "edge_of_grid"}
+    assert {finding.check for finding in warnings} >= {"failures", "edge_of_grid"}
     for finding in warnings:
         assert f"\n- {finding.problem} {finding.advice}\n" in markdown
     sound = {"a": scored(0.9), "b": scored(0.8)}
@@ -128,7 +128,7 @@ def test_one_optimizer_leaves_no_pairs() -> None:
 
 
 @pytest.mark.parametrize("outcomes", [OUTCOMES, LOST, {"lonely": OUTCOMES["lonely"]}])
-def test_no_python_shows_through(outcomes: dict[str, Outcome]) -> None:
+def test_no_python_shows_through(outcomes: dict[str, ScoredRun]) -> None:
     texts = page(outcomes) + describe(compared(outcomes))
     assert re.findall(r"\b(?:nan|None|inf|True|False)\b", texts) == []
 
@@ -163,13 +163,13 @@ def test_the_terminal_says_how_many_seeds_would_decide() -> None:
     [
         [scored(0.9), scored(0.8)],
         [scored(0.9), scored(0.899), scored(0.898), scored(0.897)],
-        [scored(0.8), scored(0.9, n_diverged=1)],
+        [scored(0.8), scored(0.9, n_failed=1)],
         [OUTCOMES["lost"], OUTCOMES["lost"]],
-        [OUTCOMES["sgd"], *[outcome(group([0.3]), tuning={1.0: [0.5], 3.0: [0.4]})] * 4],
+        [OUTCOMES["sgd"], *[scored_run(group([0.3]), tuning={1.0: [0.5], 3.0: [0.4]})] * 4],
     ],
     ids=["clear", "overlapping", "diverging", "diverged", "warned"],
 )
-def test_the_terminals_80_columns_hold_names_of_16_characters(outcomes: list[Outcome]) -> None:
+def test_the_terminals_80_columns_hold_names_of_16_characters(outcomes: list[ScoredRun]) -> None:
     named = {f"{index:0>16}": one for index, one in enumerate(outcomes)}
     comparison, text = compared(named), describe(compared(named))
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")]

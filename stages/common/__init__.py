@@ -1,1 +1,0 @@
-"""What the stages share: parameters, the files between stages, the terminal. No TensorFlow."""

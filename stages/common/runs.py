@@ -1,0 +1,130 @@
+"""What `train` makes of one optimizer: the files of `runs/NAME`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from stages.common.files import Arrays, Csv, FloatArray, IntArray, Json
+
+RUNS = Path("runs")
+
+Phase = Literal["tuning", "confirmation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """One trial, whatever became of it.
+
+    `setting` is its place in `Run.settings`; the learning rate there is repeated for readers.
+    `n_epochs` and `n_steps` count what was run.
+    """
+
+    phase: Phase
+    setting: int
+    learning_rate: float
+    seed: int
+    n_epochs: int
+    n_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed(_Row):
+    """A trial that was trained to its end; scores are of the last epoch.
+
+    Losses are mean cross-entropies in nats, accuracies fractions. Training scores are means over
+    the epoch's minibatches, each before its update.
+    """
+
+    outcome: Literal["completed"] = "completed"
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    best_epoch: int
+    best_validation_accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diverged(_Row):
+    """A trial that ended at a loss or a weight that is not finite."""
+
+    outcome: Literal["diverged"] = "diverged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(_Row):
+    """A trial that an error ended; `reason` is its text."""
+
+    outcome: Literal["failed"] = "failed"
+    reason: str
+
+
+TrialRow = Completed | Diverged | Failed
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch of a trial, scored as `Completed` is; an epoch with a loss not finite has none."""
+
+    phase: Phase
+    setting: int
+    seed: int
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A point of the optimizer's search space.
+
+    The rate is `learning_rate_factor` times the configured one; of a schedule, about its largest.
+    """
+
+    learning_rate_factor: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What trained.
+
+    `optimizer` is Keras's full configuration, defaults included, but for the learning rate.
+    `tuned` and `configured` are places in `settings`: what tuning chose and what `params.yaml` has.
+    `n_state` counts the numbers that the optimizer keeps for the `n_parameters` weights.
+    `versions` are of the packages that compute the numbers.
+    """
+
+    class_name: str
+    optimizer: Mapping[str, Any]
+    settings: tuple[Setting, ...]
+    tuned: int
+    configured: int
+    jit_compile: bool
+    n_parameters: int
+    n_state: int
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The final weights of the completed confirmation trials.
+
+    `settings`, places in `Run.settings`, and `seeds` are `(n_trials,)`; `arrays` holds one
+    `(n_trials, ...) float32` per weight, in the order of `keras.Model.weights`.
+    """
+
+    settings: IntArray
+    seeds: IntArray
+    arrays: tuple[FloatArray, ...]
+
+
+TRIALS = Csv("trials.csv", cast("type[TrialRow]", TrialRow))
+EPOCHS = Csv("curves.csv", EpochRow)
+RUN = Json("run.json", Run)
+WEIGHTS = Arrays("weights.npz", Weights)
+# The network as Keras's JSON, from pixels to logits.
+ARCHITECTURE = Json("architecture.json", dict[str, Any], exact=True)

@@ -1,1 +1,0 @@
-"""Published files, verified, in data/raw."""

@@ -1,0 +1,201 @@
+"""Trials on a Dask cluster, each run as a thread here would run it."""
+
+import re
+import time
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from typing import Any
+
+from distributed import Client, KilledWorker
+from distributed.client import ClosedClientError
+
+from stages.common.console import notice
+from stages.common.errors import InputError
+from stages.engine.determinism import set_up_tensorflow
+from stages.engine.environment import Environment, describe_environment, digest_own
+from stages.engine.trial import SCHEDULER, Data, LostTrialError, Trial, TrialResult, Work
+
+_kind: dict[str, bool] = {}
+# How long a scheduler may take to answer, or be gone.
+PATIENCE_S = 30
+
+
+@contextmanager
+def open_cluster(address: str) -> Iterator["Cluster"]:
+    """Connects to a scheduler and compares what its workers run with what runs here.
+
+    Raises:
+        InputError: If there is no scheduler, or a worker would compute other numbers.
+    """
+    if not re.fullmatch(r"((tcp|tls|ws|wss|ucx)://)?[^/:]+:\d+", address):
+        # Dask would leave a thread behind that keeps the program from ending.
+        raise InputError(f"{SCHEDULER}: should be like tcp://HOST:8786 (is {address!r})")
+    notice(f"trials go to the Dask scheduler at {address}")
+    try:
+        client = Client(address, timeout=PATIENCE_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{SCHEDULER}: no Dask scheduler answers at {address} ({error})") from None
+    with client:
+        with _naming_the_scheduler():
+            _await_worker(client)
+            environment = _agree(client)
+        yield Cluster(client, environment)
+
+
+@contextmanager
+def _naming_the_scheduler() -> Iterator[None]:
+    try:
+        yield
+    except (ClosedClientError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"{SCHEDULER}: the scheduler is gone ({error}); finished trials are kept, and "
+            "`dvc repro` goes on from there"
+        ) from None
+
+
+class Cluster:
+    """Workers elsewhere; `environment` is theirs."""
+
+    def __init__(self, client: Client, environment: Environment) -> None:
+        self.environment = environment
+        self._client = client
+        self._shared: Any = None
+
+    def submit(self, work: Work, data: Data, trial: Trial) -> Any:
+        with _naming_the_scheduler():
+            return self._client.submit(
+                train_on_cluster, work, self.environment, self._share(data), trial, pure=False
+            )
+
+    def collect(self, future: Any) -> TrialResult:
+        try:
+            result: TrialResult | str = future.result()
+        # The connection or the last copy of the data was lost, or the result on its way.
+        except (CancelledError, OSError):
+            raise LostTrialError from None
+        except KilledWorker as error:
+            raise InputError(
+                f"{error.allowed_failures + 1} workers died while they had it, the last at "
+                f" {error.last_worker.address}; its log may say why (memory?)"
+            ) from None
+        except Exception as error:  # noqa: BLE001, of a worker that could not even begin
+            raise _misplaced(error) from None
+        if isinstance(result, str):
+            raise InputError(result)
+        return result
+
+    def _share(self, data: Data) -> Any:
+        """The data on every worker: sent once, and again if the last that had them died."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while self._shared is None or self._shared.status != "finished":
+            while self._client.status == "connecting" and time.monotonic() < deadline_s:
+                time.sleep(0.1)
+            _await_worker(self._client)
+            try:
+                self._shared = self._client.scatter(data, broadcast=True, hash=False)
+            except OSError:
+                # Of a worker that died meanwhile, unless the connection is gone as well.
+                if self._client.status != "running" or time.monotonic() > deadline_s:
+                    raise
+            except Exception as error:  # noqa: BLE001, of a worker that does not know the data's type
+                raise _misplaced(error) from None
+        return self._shared
+
+
+def train_on_cluster(
+    work: Work, environment: Environment, data: Data, trial: Trial
+) -> TrialResult | str:
+    """Runs on a worker, which may have joined after the others were asked.
+
+    Returns:
+        The result, or what went wrong in words: Dask's client would wait for ever for an exception
+        that cannot be sent.
+    """
+    try:
+        here = describe_worker()
+        wanted = environment.deciding(jit_compile=work.jit_compile)
+        found = here.deciding(jit_compile=work.jit_compile)
+        own = {"own": work.own}, {"own": digest_own(work.name, work.params)}
+        _compare(wanted | own[0], found | own[1], "a worker")
+        _settle_instructions(jit_compile=work.jit_compile)
+        from stages.engine.training import train_trial
+
+        return train_trial(work, data, trial)
+    except InputError as error:
+        return str(error)
+    except Exception:  # noqa: BLE001, whatever it is has to be told
+        return traceback.format_exc()
+
+
+def describe_worker() -> Environment:
+    """Runs on a worker, before anything else of the project does."""
+    set_up_tensorflow()
+    return describe_environment()
+
+
+def _settle_instructions(*, jit_compile: bool) -> None:
+    """Keeps a process to one kind of network, since oneDNN's instructions are settled once."""
+    if _kind.setdefault("jit_compile", jit_compile) != jit_compile:
+        raise InputError(
+            "a worker has trained another kind of network before (XLA on or off), and would give "
+            "this one other bits; restart the workers"
+        )
+
+
+def _await_worker(client: Client) -> None:
+    if not client.nthreads():
+        address = client.scheduler.address
+        notice(f"waiting for a worker: make worker SCHEDULER={address}")
+        client.wait_for_workers(1)
+
+
+def _agree(client: Client) -> Environment:
+    """The workers' environment: all alike, with the code and the versions of this process."""
+    here = describe_environment()
+    found: dict[str, Environment | Exception] = client.run(describe_worker, on_error="return")
+    first: Environment | None = None
+    for address, there in sorted(found.items()):
+        if not isinstance(there, Environment):
+            raise _misplaced(f"{address}, {there}")
+        first = first or there
+        ours = {"python": here.python, "versions": here.versions, "source": here.source}
+        wanted = {**first.deciding(jit_compile=True), **ours}
+        _compare(wanted, there.deciding(jit_compile=True), f"worker {address}")
+    if first is None:
+        raise InputError(f"{SCHEDULER}: every worker has left; start one: make worker")
+    return first
+
+
+def _misplaced(reason: object) -> InputError:
+    return InputError(
+        f"a worker cannot load this project ({reason}); start it in a clone of the repository: "
+        "make worker"
+    )
+
+
+def _compare(wanted: dict[str, Any], found: dict[str, Any], who: str) -> None:
+    for key, value in wanted.items():
+        if found[key] != value:
+            raise InputError(
+                f"{who} would compute other numbers: {_LABELS[key]} {found[key]}, should be "
+                f"{value}; {_ADVICE.get(key, _SAME_CLONE)}"
+            )
+
+
+_LABELS = {
+    "python": "Python",
+    "versions": "packages",
+    "source": "code",
+    "own": "own code",
+    "xla_flags": "XLA flags",
+    "devices": "devices",
+    "processor": "processor's instructions",
+}
+_SAME_CLONE = "check out the same commit there, install requirements.txt, and restart the worker"
+_ADVICE = {
+    "python": "use the same Python everywhere",
+    "devices": "use workers of one kind",
+    "processor": "use workers of one kind, or train.jit_compile: true",
+}

@@ -1,0 +1,78 @@
+"""What TensorFlow is told, by its environment, so that equal inputs give equal bits."""
+
+import os
+import sys
+import threading
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryFile
+
+# Results that do not depend on the processor: no instructions beyond AVX2, no library or
+# splitting of products chosen by the processor, no division by a square root made into a product
+# with its reciprocal, which each maker approximates in its own way (algsimp).
+_XLA_FLAGS = (
+    "--xla_cpu_max_isa=AVX2",
+    "--xla_cpu_enable_platform_dependent_math=false",
+    "--xla_cpu_multi_thread_eigen=false",
+)
+_XLA_FLAGS_WITHOUT_GPU = ("--xla_disable_hlo_passes=algsimp",)
+_SETTING_UP = threading.Lock()
+_NOISE = ("oneDNN custom operations are on", "before absl::InitializeLog()")
+
+
+def set_up_tensorflow() -> None:
+    """Sets TensorFlow's environment and imports it; comes before any other import of it or Keras.
+
+    One thread inside an operation, since splitting a sum over threads changes its rounding; whole
+    operations run side by side.
+
+    Raises:
+        RuntimeError: If TensorFlow was imported without this.
+    """
+    with _SETTING_UP:
+        if "tensorflow" not in sys.modules:
+            os.environ |= _environment()
+            _import_quietly("tensorflow")
+        elif os.environ.get("TF_DETERMINISTIC_OPS") != "1":
+            raise RuntimeError("TensorFlow was imported before it was set up")
+
+
+def _environment() -> dict[str, str]:
+    # A process that this one starts inherits them.
+    given = os.environ.get("XLA_FLAGS", "").split()
+    has_gpu = Path("/dev/nvidiactl").exists()
+    xla_flags = (*given, *_XLA_FLAGS, *(() if has_gpu else _XLA_FLAGS_WITHOUT_GPU))
+    return {
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "TF_DETERMINISTIC_OPS": "1",
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "TF_NUM_INTEROP_THREADS": str(os.cpu_count()),
+        "TF_ENABLE_ONEDNN_OPTS": "1",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "XLA_FLAGS": " ".join(dict.fromkeys(xla_flags)),
+    }
+
+
+def allow_avx512() -> None:
+    """Lets oneDNN use AVX-512: half as much speed again for convolutions, other bits.
+
+    oneDNN looks when it is first used, so call this before anything is computed.
+    """
+    os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"
+
+
+def _import_quietly(module: str) -> None:
+    """Keeps two notices off the terminal that no log level does."""
+    terminal = os.dup(2)
+    with TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import_module(module)
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            said.seek(0)
+            for line in said.read().decode(errors="replace").splitlines():
+                if not any(noise in line for noise in _NOISE):
+                    print(line, file=sys.stderr)

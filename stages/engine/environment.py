@@ -1,0 +1,93 @@
+"""What decides a trial's bits beside its settings: code, versions, kind of machine."""
+
+import ast
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from stages.common.imports import PROJECT, imported_files
+from stages.common.own import own_files
+from stages.common.params import Params
+
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a trial runs.
+
+    `processor` names the instructions beyond NumPy's baseline, such as `AVX512_SKX`. `python` does
+    not affect results; it is kept because `source` is computed from this version's syntax tree.
+    """
+
+    python: str
+    versions: Mapping[str, str]
+    source: str
+    xla_flags: str
+    devices: tuple[str, ...]
+    processor: tuple[str, ...]
+
+    def deciding(self, *, jit_compile: bool) -> dict[str, Any]:
+        """What the bits depend on; what XLA compiles is the same on every processor."""
+        return {
+            "python": self.python,
+            "versions": dict(self.versions),
+            "source": self.source,
+            "xla_flags": self.xla_flags,
+            "devices": list(self.devices),
+            "processor": [] if jit_compile else list(self.processor),
+        }
+
+
+@cache
+def describe_environment() -> Environment:
+    """This process's environment, once TensorFlow is set up."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices()
+    details = [tf.config.experimental.get_device_details(device) for device in devices]
+    names = {
+        d.get("device_name", device.device_type) for d, device in zip(details, devices, strict=True)
+    }
+    return Environment(
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        versions={
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "tensorflow": tf.__version__,
+        },
+        source=digest_source(imported_files([Path(__file__).with_name("training.py")])),
+        xla_flags=os.environ["XLA_FLAGS"],
+        devices=tuple(sorted(names)),
+        processor=tuple(np.show_config(mode="dicts")["SIMD Extensions"].get("found", ())),
+    )
+
+
+def digest_own(name: str, params: Params) -> str:
+    """SHA-256 of the own code that the optimizer of that name is made of; empty without any."""
+    files = own_files(f"optimizers.{name}.class_name", params.optimizers[name].class_name)
+    return digest_source(files) if files else ""
+
+
+def digest_source(files: Iterable[Path], root: Path = PROJECT) -> str:
+    """SHA-256 of what code does; comments, layout and docstrings do not count.
+
+    Args:
+        files: Relative to `root`; their names count.
+        root: The folder that they are in.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        tree = ast.parse((root / path).read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+                del node.body[0]
+        digest.update(f"{path}\n{ast.dump(tree)}\n".encode())
+    return digest.hexdigest()

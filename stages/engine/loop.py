@@ -1,0 +1,184 @@
+"""The training loop: a whole epoch in one compiled function.
+
+What `keras.Model.fit` does minibatch by minibatch from Python, a loop inside one TensorFlow graph
+does here: the same model, the same optimizer, the same arithmetic, without the calls in between.
+"""
+
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from stages.common.data import Examples
+from stages.engine.determinism import allow_avx512
+from stages.engine.models import Network, initialise, is_slow_in_xla
+
+VALIDATION_CHUNK = 1000
+# TensorFlow reads its functions' source when it traces them, and Python 3.11 cannot parse in two
+# threads at once (SystemError: AST constructor recursion depth mismatch).
+_TRACING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Mean cross-entropy in nats and accuracy, a fraction."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """A split for TensorFlow: images as they are, labels `(n,) int32`."""
+
+    images: tf.Tensor
+    labels: tf.Tensor
+
+
+def to_tensors(examples: Examples) -> Tensors:
+    return Tensors(tf.constant(examples.images), tf.constant(examples.labels.astype(np.int32)))
+
+
+class Slot:
+    """A network, an optimizer and the compiled epoch, set afresh for every trial.
+
+    Args:
+        network: Gives logits.
+        optimizer: Not built yet.
+        factor: What the optimizer multiplies its learning rate by.
+        train: Training examples, which slots may share.
+        validation: Validation examples.
+        batch_size: Images per step; an epoch's last minibatch may be smaller, as in Keras.
+        jit_compile: Whether XLA compiles the epoch; see `resolve_jit_compile`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: keras.optimizers.Optimizer,
+        factor: keras.Variable,
+        train: Tensors,
+        validation: Tensors,
+        *,
+        batch_size: int,
+        jit_compile: bool,
+    ) -> None:
+        if not jit_compile:
+            allow_avx512()
+        self._network, self._optimizer, self._factor = network, optimizer, factor
+        self.model = model = network.model
+        self.n_train, self._n_validation = len(train.labels), len(validation.labels)
+        self.n_steps_per_epoch = ceil(self.n_train / batch_size)
+        optimizer.build(model.trainable_variables)
+        self._optimizer_variables = [(v, v.numpy()) for v in optimizer.variables]
+        compiled = tf.function(jit_compile=jit_compile)
+        train_epoch = compiled(_train_epoch(model, optimizer, train, batch_size))
+        with _TRACING:
+            order = tf.TensorSpec((self.n_train,), tf.int32)
+            self._train_epoch = train_epoch.get_concrete_function(order)
+            self._score = compiled(_score(model, validation)).get_concrete_function()
+
+    def reset(self, seed: int, learning_rate_factor: float) -> None:
+        """Starts a trial: initial weights from the seed, the optimizer as if it were new."""
+        initialise(self._network, seed)
+        self._factor.assign(learning_rate_factor)
+        for variable, initial in self._optimizer_variables:
+            variable.assign(initial)
+
+    def train_epoch(self, order: npt.NDArray[np.int32]) -> Scores:
+        """Trains one epoch.
+
+        Args:
+            order: Shape (n_train,), the training examples in the order of use.
+
+        Returns:
+            Means over the epoch's examples, each scored just before its minibatch's update.
+        """
+        return _as_scores(self._train_epoch(tf.constant(order)), self.n_train)
+
+    def finish(self) -> None:
+        """Ends a trial: weights become their moving average where the optimizer keeps one."""
+        self._optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def validate(self) -> Scores:
+        return _as_scores(self._score(), self._n_validation)
+
+
+def resolve_jit_compile(
+    network: Network, setting: Literal["auto"] | bool, devices: Collection[str]
+) -> bool:
+    """Whether XLA compiles the epoch.
+
+    On a CPU, XLA makes convolutions within a loop about 20 times slower, and dropout several times.
+    The rule looks at the network and the kinds of device and never at a clock, so it cannot vary
+    from run to run.
+    """
+    if setting != "auto":
+        return setting
+    return not is_slow_in_xla(network) or set(devices) != {"CPU"}
+
+
+Sums = tuple[tf.Tensor, tf.Tensor]
+
+
+def _train_epoch(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    data: Tensors,
+    batch_size: int,
+) -> Callable[[tf.Tensor], Sums]:
+    weights = model.trainable_variables
+
+    def step(indices: tf.Tensor) -> Sums:
+        labels = tf.gather(data.labels, indices)
+        with tf.GradientTape() as tape:
+            logits = model(tf.gather(data.images, indices), training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            loss = tf.add_n([tf.reduce_mean(losses), *model.losses])
+            scaled_loss = optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled_loss, [weight.value for weight in weights])
+        optimizer.apply(gradients, weights)
+        return _sums(losses, logits, labels)
+
+    return lambda order: _sum_over(step, order, batch_size)
+
+
+def _score(model: keras.Model, data: Tensors) -> Callable[[], Sums]:
+    def score(indices: tf.Tensor) -> Sums:
+        labels = tf.gather(data.labels, indices)
+        logits = model(tf.gather(data.images, indices), training=False)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return _sums(losses, logits, labels)
+
+    return lambda: _sum_over(score, tf.range(len(data.labels)), VALIDATION_CHUNK)
+
+
+def _sum_over(step: Callable[[tf.Tensor], Sums], indices: tf.Tensor, size: int) -> Sums:
+    """Adds up a step's sums over chunks of the indices; a smaller one may come last."""
+    n_full, n_left = divmod(len(indices), size)
+    loss, n_correct = tf.constant(0.0), tf.constant(0)
+    if n_full:
+        chunks = tf.reshape(indices[: n_full * size], (n_full, size))
+        for index in tf.range(n_full):
+            step_loss, step_correct = step(chunks[index])
+            loss, n_correct = loss + step_loss, n_correct + step_correct
+    if n_left:
+        step_loss, step_correct = step(indices[n_full * size :])
+        loss, n_correct = loss + step_loss, n_correct + step_correct
+    return loss, n_correct
+
+
+def _sums(losses: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor) -> Sums:
+    is_correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels)
+    return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(is_correct, tf.int32))
+
+
+def _as_scores(sums: Sums, n: int) -> Scores:
+    loss, n_correct = sums
+    return Scores(loss=float(loss) / n, accuracy=int(n_correct) / n)

@@ -1,0 +1,207 @@
+"""The networks.
+
+A network takes raw `uint8` pixels: its first layer divides by the largest pixel of the training
+split. It ends in logits, since the cross-entropy of logits is exact where that of a softmax output
+must clip; `save_model` adds the softmax. To add a network, write a function like `mlp` and name it
+in `MODELS`.
+"""
+
+import json
+import re
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from stages.common.data import Dataset
+from stages.common.errors import InputError
+from stages.common.files import replacing, write_archive
+from stages.common.params import Model
+
+_BUILDING = threading.Lock()
+
+
+def mlp(pixels: keras.KerasTensor, settings: Model) -> keras.KerasTensor:
+    """Dense hidden layers on the flattened image; with `[100]` the textbook's 784-100-10."""
+    return _dense(layers.Flatten(name="flatten")(pixels), settings)
+
+
+def cnn(pixels: keras.KerasTensor, settings: Model) -> keras.KerasTensor:
+    """Two convolutions, each halved by pooling, then dense hidden layers.
+
+    Source: `2c2d` of DeepOBS, F. Schneider, L. Balles and P. Hennig, 2019, arXiv:1903.05499, which
+        has hidden_units [1024], relu and no dropout. Initial weights are Keras's defaults here.
+    """
+    hidden = pixels
+    for index, filters in enumerate((32, 64), start=1):
+        hidden = layers.Conv2D(
+            filters, 5, padding="same", activation=settings.activation, name=f"convolution_{index}"
+        )(hidden)
+        hidden = layers.MaxPooling2D(3, strides=2, padding="same", name=f"pooling_{index}")(hidden)
+    return _dense(layers.Flatten(name="flatten")(hidden), settings)
+
+
+def _dense(hidden: keras.KerasTensor, settings: Model) -> keras.KerasTensor:
+    for index, units in enumerate(settings.hidden_units, start=1):
+        hidden = layers.Dense(units, settings.activation, name=f"hidden_{index}")(hidden)
+        if settings.dropout:
+            hidden = layers.Dropout(settings.dropout, name=f"dropout_{index}")(hidden)
+    return hidden
+
+
+MODELS: dict[str, Callable[[keras.KerasTensor, Model], keras.KerasTensor]] = {
+    "mlp": mlp,
+    "cnn": cnn,
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model with what sets its weights afresh.
+
+    `initializers` are of `model.weights`, `random_states` the states of dropout and the like, both
+    in the order of the model, which does not depend on names.
+    """
+
+    model: keras.Model
+    initializers: tuple[Callable[..., Any], ...]
+    random_states: tuple[keras.Variable, ...]
+
+
+def build_network(settings: Model, dataset: Dataset) -> Network:
+    """The network from `(n, height, width, channels) uint8` to `(n, n_classes) float32` logits.
+
+    Raises:
+        InputError: If `model.name` is in no catalogue, or a weight has no initializer.
+    """
+    if settings.name not in MODELS:
+        known = ", ".join(MODELS)
+        raise InputError(f"params.yaml: model.name: no model {settings.name!r}; known: {known}")
+    recorded: dict[int, tuple[keras.Variable, Callable[..., Any]]] = {}
+    # Keras counts automatic names by thread; in a fresh one every model gets the same.
+    with _BUILDING, _recording_initializers(recorded), ThreadPoolExecutor(1) as fresh:
+        model = fresh.submit(_build_model, settings, dataset).result()
+    bare = [weight.path for weight in model.weights if id(weight) not in recorded]
+    if bare:
+        raise InputError(
+            f"params.yaml: model.name: {settings.name} has a weight without an initializer, "
+            f"{bare[0]}; make it with the layer's add_weight"
+        )
+    weights = {id(weight) for weight in model.weights}
+    return Network(
+        model=model,
+        initializers=tuple(recorded[id(weight)][1] for weight in model.weights),
+        random_states=tuple(v for v in model.non_trainable_variables if id(v) not in weights),
+    )
+
+
+def _build_model(settings: Model, dataset: Dataset) -> keras.Model:
+    shape = (dataset.height, dataset.width, dataset.channels)
+    pixels = layers.Input(shape, dtype="uint8", name="pixels")
+    scaled = layers.Rescaling(1 / dataset.pixel_maximum, name="scale")(pixels)
+    hidden = MODELS[settings.name](scaled, settings)
+    logits = layers.Dense(len(dataset.class_names), name="logits")(hidden)
+    return keras.Model(pixels, logits, name=settings.name)
+
+
+@contextmanager
+def _recording_initializers(
+    recorded: dict[int, tuple[keras.Variable, Callable[..., Any]]],
+) -> Iterator[None]:
+    """Notes each weight that a layer adds, by its id, with the initializer that Keras forgets."""
+    add_weight = layers.Layer.add_weight
+
+    def add_and_record(layer: layers.Layer, *args: Any, **kwargs: Any) -> keras.Variable:
+        weight = add_weight(layer, *args, **kwargs)
+        initializer = args[1] if len(args) > 1 else kwargs.get("initializer")
+        if initializer is None:  # Keras's own defaults
+            initializer = "glorot_uniform" if "float" in weight.dtype else "zeros"
+        recorded[id(weight)] = weight, keras.initializers.get(initializer)
+        return weight
+
+    layers.Layer.add_weight = add_and_record
+    try:
+        yield
+    finally:
+        layers.Layer.add_weight = add_weight
+
+
+def initialise(network: Network, seed: int) -> None:
+    """Sets every weight and random state afresh, as the seed alone decides.
+
+    Each random initializer gets a seed of its own, made of the trial's and the weight's position in
+    the model: no names and no global state, so a thread's second model equals its first, and
+    trials side by side cannot disturb each other.
+    """
+    weights = zip(network.model.weights, network.initializers, strict=True)
+    for position, (weight, initializer) in enumerate(weights):
+        value = _with_seed(initializer, _derive_seed(seed, 0, position))
+        weight.assign(value(weight.shape, dtype=weight.dtype))
+    for position, state in enumerate(network.random_states):
+        state.assign([_derive_seed(seed, 2, position), 0])
+
+
+def _with_seed(initializer: Callable[..., Any], seed: int) -> Callable[..., Any]:
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return initializer
+    config = initializer.get_config()
+    if "seed" in config:
+        initializer = type(initializer).from_config(config | {"seed": seed})
+    return initializer
+
+
+def _derive_seed(seed: int, *position: int) -> int:
+    return int(np.random.SeedSequence(seed, spawn_key=position).generate_state(1)[0] >> 1)
+
+
+def is_slow_in_xla(network: Network) -> bool:
+    """Whether a layer is among those that XLA makes many times slower on a CPU."""
+    nested = network.model._flatten_layers(include_self=False)  # noqa: SLF001, no public way
+    has_convolution = any("Conv" in type(layer).__name__ for layer in nested)
+    return has_convolution or bool(network.random_states)
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Saves the network, softmax added, as a `.keras` file whose bytes hold no date.
+
+    Args:
+        model: A network that gives logits.
+        path: Ends in `.keras`; `keras.models.load_model` reads it.
+    """
+    probabilities = layers.Softmax(name="probabilities")(model.output)
+    with replacing(path) as temporary:
+        keras.Model(model.input, probabilities, name=model.name).save(temporary)
+        with zipfile.ZipFile(BytesIO(temporary.read_bytes())) as saved:
+            members = {name: _undated(name, saved.read(name)) for name in saved.namelist()}
+        temporary.write_bytes(write_archive(members))
+
+
+def architecture(model: keras.Model) -> dict[str, Any]:
+    """The network as Keras's JSON, the same in every process."""
+    content: dict[str, Any] = json.loads(_numbered(model.to_json()))
+    return content
+
+
+def _undated(name: str, content: bytes) -> bytes:
+    if name == "metadata.json":
+        return re.sub(rb'"date_saved": "[^"]*"', b'"date_saved": "1980-01-01@00:00:00"', content)
+    return _numbered(content.decode()).encode() if name == "config.json" else content
+
+
+def _numbered(keras_json: str) -> str:
+    """Puts counts in the place of `shared_object_id`, for which Keras takes memory addresses."""
+    counts: dict[str, int] = {}
+    return re.sub(
+        r'(?<="shared_object_id": )\d+',
+        lambda match: str(counts.setdefault(match[0], len(counts))),
+        keras_json,
+    )

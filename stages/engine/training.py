@@ -1,0 +1,199 @@
+"""One trial: a value in, a value out, in a slot that its thread keeps for the next one.
+
+All that this module imports from the project is part of the key of a stored trial.
+"""
+
+import hashlib
+import json
+import math
+import re
+import threading
+from collections import OrderedDict
+from functools import lru_cache
+from math import ceil
+from typing import Any
+
+import keras
+import numpy as np
+
+from stages.common.data import Dataset
+from stages.common.errors import InputError, one_line
+from stages.common.params import Params
+from stages.common.runs import Completed, Diverged, EpochRow, Failed
+from stages.engine.environment import Environment, digest_own
+from stages.engine.loop import Scores, Slot, Tensors, resolve_jit_compile, to_tensors
+from stages.engine.models import build_network
+from stages.engine.optimizers import build_learning_rate, build_optimizer, peak_learning_rate
+from stages.engine.trial import Data, Trial, TrialResult, Work
+
+# A thread of a cluster may be given several optimizers' trials in turn.
+N_SLOTS = 8
+N_REASON = 300
+_thread = threading.local()
+_making_tensors = threading.Lock()
+
+
+def plan_work(
+    name: str, params: Params, dataset: Dataset, data_digest: str, environment: Environment
+) -> Work:
+    """What the trials of one optimizer have in common.
+
+    Args:
+        name: A key of `params.optimizers`.
+        params: All parameters.
+        dataset: What is known of the data.
+        data_digest: Of the images that train and validate; see `digest_examples`.
+        environment: Of the workers.
+
+    Raises:
+        InputError: If the parameters name a model or an optimizer that cannot be built.
+    """
+    settings = params.optimizers[name]
+    network = build_network(params.model, dataset)
+    jit_compile = resolve_jit_compile(network, params.train.jit_compile, environment.devices)
+    n_steps = ceil(dataset.n_train / params.train.batch_size) * params.train.epochs
+    own = digest_own(name, params)
+    decides = {
+        "optimizer": settings.model_dump(mode="json"),
+        "model": params.model.model_dump(mode="json"),
+        "epochs": params.train.epochs,
+        "batch_size": params.train.batch_size,
+        "jit_compile": jit_compile,
+        "pixel_maximum": dataset.pixel_maximum,
+        "n_classes": len(dataset.class_names),
+        "data": data_digest,
+        "own": own,
+        **environment.deciding(jit_compile=jit_compile),
+    }
+    return Work(
+        name=name,
+        params=params.model_copy(update={"optimizers": {name: settings}}),
+        dataset=dataset,
+        jit_compile=jit_compile,
+        configured_rate=peak_learning_rate(build_learning_rate(name, settings), n_steps),
+        own=own,
+        key=hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest(),
+    )
+
+
+def train_trial(work: Work, data: Data, trial: Trial) -> TrialResult:
+    """Trains and validates once; which thread does it, and what it did before, changes no bit.
+
+    An exception ends the trial as failed, which is a result; so does a loss or a weight that is not
+    finite end it as diverged.
+
+    Raises:
+        InputError: If the parameters are wrong, so that no trial could be trained.
+    """
+    slots: OrderedDict[str, Slot] = _thread.__dict__.setdefault("slots", OrderedDict())
+    try:
+        if work.key not in slots:
+            while len(slots) >= N_SLOTS:
+                slots.popitem(last=False)
+            slots[work.key] = build_slot(work, *_to_tensors(data))
+        slots.move_to_end(work.key)
+        return run_trial(slots[work.key], work, trial)
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001, an own network or optimizer may raise any
+        slots.pop(work.key, None)
+        cause: BaseException = error
+        # What was raised while TensorFlow traced a function comes wrapped.
+        while hasattr(cause, "ag_error_metadata") and cause.__context__ is not None:
+            cause = cause.__context__
+        reason = re.sub(r"0x[0-9a-f]+", "0x…", f"{type(cause).__name__}: {one_line(cause)}")
+        row = Failed(**_about(work, trial, 0, 0), reason=reason[:N_REASON])
+        return TrialResult(row=row, curve=(), weights=())
+
+
+def build_slot(work: Work, train: Tensors, validation: Tensors) -> Slot:
+    """A slot for the optimizer's trials, compiled."""
+    factor = keras.Variable(1.0, trainable=False)
+    return Slot(
+        build_network(work.params.model, work.dataset),
+        build_optimizer(work.name, work.params.optimizers[work.name], factor),
+        factor,
+        train,
+        validation,
+        batch_size=work.params.train.batch_size,
+        jit_compile=work.jit_compile,
+    )
+
+
+def _to_tensors(data: Data) -> tuple[Tensors, Tensors]:
+    with _making_tensors:
+        return _make_tensors(data)
+
+
+@lru_cache(maxsize=1)
+def _make_tensors(data: Data) -> tuple[Tensors, Tensors]:
+    """For all threads of a process."""
+    return to_tensors(data.train), to_tensors(data.validation)
+
+
+def run_trial(slot: Slot, work: Work, trial: Trial) -> TrialResult:
+    """Trains and validates once.
+
+    The trial's seed alone fixes the initial weights, the order of examples and dropout, so that
+    trials of other optimizers with the same seed are paired with this one.
+
+    Args:
+        slot: Whatever it trained before leaves no trace.
+        work: What the optimizer's trials have in common.
+        trial: Setting and seed.
+    """
+    slot.reset(trial.seed, trial.learning_rate_factor)
+    generator = np.random.default_rng(np.random.SeedSequence(trial.seed, spawn_key=(1,)))
+    curve: list[EpochRow] = []
+    n_epochs, is_finite = 0, True
+    while n_epochs < work.params.train.epochs and is_finite:
+        n_epochs += 1
+        training = slot.train_epoch(generator.permutation(slot.n_train).astype(np.int32))
+        if n_epochs == work.params.train.epochs:
+            slot.finish()
+        validation = slot.validate()
+        is_finite = math.isfinite(training.loss) and math.isfinite(validation.loss)
+        if is_finite:
+            curve.append(_epoch_row(trial, n_epochs, training, validation))
+    weights = tuple(slot.model.get_weights())
+    about = _about(work, trial, n_epochs, n_epochs * slot.n_steps_per_epoch)
+    # Max-pooling and a sigmoid can hide weights that are not finite from the loss.
+    if not is_finite or not all(np.isfinite(array).all() for array in weights):
+        return TrialResult(row=Diverged(**about), curve=tuple(curve), weights=())
+    last, best = curve[-1], max(curve, key=lambda row: row.validation_accuracy)
+    row = Completed(
+        **about,
+        train_loss=last.train_loss,
+        train_accuracy=last.train_accuracy,
+        validation_loss=last.validation_loss,
+        validation_accuracy=last.validation_accuracy,
+        best_epoch=best.epoch,
+        best_validation_accuracy=best.validation_accuracy,
+    )
+    kept = weights if trial.phase == "confirmation" else ()
+    return TrialResult(row=row, curve=tuple(curve), weights=kept)
+
+
+def _epoch_row(trial: Trial, epoch: int, training: Scores, validation: Scores) -> EpochRow:
+    return EpochRow(
+        phase=trial.phase,
+        setting=trial.setting,
+        seed=trial.seed,
+        epoch=epoch,
+        train_loss=training.loss,
+        train_accuracy=training.accuracy,
+        validation_loss=validation.loss,
+        validation_accuracy=validation.accuracy,
+    )
+
+
+def _about(work: Work, trial: Trial, n_epochs: int, n_steps: int) -> dict[str, Any]:
+    """What every trial's row says."""
+    return {
+        "phase": trial.phase,
+        "setting": trial.setting,
+        "learning_rate": trial.learning_rate_factor * work.configured_rate,
+        "seed": trial.seed,
+        "n_epochs": n_epochs,
+        "n_steps": n_steps,
+    }

@@ -1,0 +1,88 @@
+"""What a trial is: values that travel between processes. No TensorFlow here."""
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from stages.common.data import Dataset, Examples
+from stages.common.files import FloatArray
+from stages.common.params import Params
+from stages.common.runs import EpochRow, Phase, TrialRow
+from stages.engine.environment import Environment
+
+# The environment variable that sends trials to a Dask cluster.
+SCHEDULER = "DASK_SCHEDULER_ADDRESS"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training run to be made.
+
+    `setting` is the place of the factor in the optimizer's plan, and so no part of what decides.
+    """
+
+    phase: Phase
+    learning_rate_factor: float
+    seed: int
+    setting: int = field(compare=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The images that train and validate; sent to each worker once."""
+
+    train: Examples
+    validation: Examples
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one optimizer's trials have in common, but for the images.
+
+    `params` names that optimizer alone, `configured_rate` is what a factor of 1 means, `own` is a
+    digest of the user's own code, and `key` identifies all that decides the results.
+    """
+
+    name: str
+    params: Params
+    dataset: Dataset
+    jit_compile: bool
+    configured_rate: float
+    own: str
+    key: str
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What became of a trial.
+
+    `curve` has its epochs, up to the one that diverged. `weights`, in the order of
+    `keras.Model.weights`, are those of a completed confirmation trial; no other's are needed.
+    """
+
+    row: TrialRow
+    curve: tuple[EpochRow, ...]
+    weights: tuple[FloatArray, ...]
+
+
+class LostTrialError(Exception):
+    """A trial was lost on its way and may be tried again."""
+
+
+class Workers(Protocol):
+    """Runs trials side by side."""
+
+    @property
+    def environment(self) -> Environment:
+        """The environment that all workers share."""
+
+    def submit(self, work: Work, data: Data, trial: Trial) -> "Future[TrialResult]":
+        """Has the trial run when its turn comes."""
+
+    def collect(self, future: "Future[TrialResult]") -> TrialResult:
+        """The result of a future that is done.
+
+        Raises:
+            LostTrialError: If the trial may be submitted again.
+            InputError: If it may not.
+        """

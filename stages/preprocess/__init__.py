@@ -1,1 +1,0 @@
-"""Decoded, checked and split arrays in data/processed."""

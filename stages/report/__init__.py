@@ -1,1 +1,0 @@
-"""The comparison as people read it, in report."""

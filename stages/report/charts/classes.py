@@ -1,0 +1,52 @@
+"""The classes on which the optimizers differ."""
+
+import altair as alt
+
+from stages.report.charts.base import SHARE, Figure, Results, by_shape, choosable_layers, plot
+from stages.report.tables import Table
+
+N_CLASSES = 12
+
+
+def classes(results: Results) -> Figure | None:
+    """The classes on which the optimizers differ most."""
+    right = {
+        (cell.actual, cell.optimizer): cell.share
+        for cell in results.confusion
+        if cell.actual == cell.predicted
+    }
+    scored = {optimizer for _, optimizer in right}
+    optimizers = [name for name in results.comparison.optimizers if name in scored]
+    if len(optimizers) < 2:
+        return None
+    shares = {
+        name: [right[name, optimizer] for optimizer in optimizers]
+        for name in dict.fromkeys(actual for actual, _ in right)
+    }
+    widest = sorted(shares, key=lambda name: min(shares[name]) - max(shares[name]))[:N_CLASSES]
+    rows = [
+        {"class": name, "optimizer": optimizer, "share": share}
+        for name in widest
+        for optimizer, share in zip(optimizers, shares[name], strict=True)
+    ]
+    points = plot(
+        rows,
+        x=alt.X("share:Q", title="share recognised").scale(zero=False).axis(tickCount=6),
+        y=alt.Y("class:N", sort=widest, title=None),
+        shape=by_shape(results.comparison.optimizers),
+        tooltip=["class:N", "optimizer:N", SHARE],
+    )
+    return Figure(
+        title="Where the optimizers differ",
+        caption="Share of each class's test images that is recognised, over all seeds. The class "
+        "on which the optimizers differ most comes first.",
+        chart=choosable_layers(
+            results.comparison.optimizers,
+            points.mark_point(filled=True, size=80, opacity=0.9),
+            height=26 * len(widest),
+        ),
+        table=Table(
+            ("class", *optimizers),
+            [(name, *(f"{share:.1%}" for share in shares[name])) for name in widest],
+        ),
+    )

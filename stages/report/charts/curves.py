@@ -1,0 +1,96 @@
+"""Learning curves."""
+
+from collections.abc import Sequence
+from math import ceil
+
+import altair as alt
+
+from stages.common.results import CurvePoint
+from stages.report.charts.base import (
+    ACCURACY,
+    Figure,
+    Results,
+    by_shape,
+    choosable_layers,
+    plot,
+    whole_ticks,
+)
+from stages.report.tables import as_table
+
+N_MARKS = 6
+SPLITS = {"validation": "validation", "train": "training"}
+
+
+def curves(results: Results) -> Figure | None:
+    """Training and validation accuracy by epoch, with the range over seeds."""
+    if not results.curves:
+        return None
+    n_epochs = max(point.epoch for point in results.curves)
+    least = _least_shown([p.accuracy for p in results.curves if p.epoch == n_epochs])
+    is_cut = any(point.accuracy_low < least for point in results.curves)
+    epochs = range(n_epochs, 0, -ceil(n_epochs / N_MARKS))
+    marked = [point for point in results.curves if point.epoch in epochs]
+    cells: dict[tuple[str, str], dict[str, str]] = {
+        (name, split): {} for name in results.comparison.optimizers for split in SPLITS
+    }
+    for p in marked:
+        cells[p.optimizer, p.split][f"epoch {p.epoch}"] = f"{p.accuracy:.4f}"
+    return Figure(
+        title="Learning curves",
+        caption="Mean accuracy after each epoch at the tuned learning rate. Solid: validation; the "
+        "band spans the lowest to the highest seed. Dashed: training, averaged over the epoch's "
+        "minibatches, each measured before its update."
+        f"{' Values below the axis are cut off.' if is_cut else ''}",
+        chart=_chart(results, marked, least),
+        table=as_table(
+            {"optimizer": name, "images": SPLITS[split], **row}
+            for (name, split), row in cells.items()
+            if row
+        ),
+    )
+
+
+def _least_shown(final: Sequence[float]) -> float:
+    """Where the axis begins, so that the last epoch's accuracies fill its upper half."""
+    return max(0, min(final) - max(0.05, max(final) - min(final)))
+
+
+def _chart(results: Results, marked: Sequence[CurvePoint], least: float) -> alt.LayerChart:
+    validation = [point for point in results.curves if point.split == "validation"]
+    seen = [point for point in marked if point.split == "validation" and point.accuracy >= least]
+    ticks = whole_ticks(1, max(point.epoch for point in results.curves))
+    x = alt.X("epoch:Q").scale(nice=False).axis(values=ticks, format="d", grid=False)
+    y, low = (
+        alt.Y(field, title="accuracy").scale(zero=False, domainMin=least)
+        for field in ("accuracy:Q", "low:Q")
+    )
+    dash = alt.StrokeDash("split:N", title=None)
+    dash = dash.scale(domain=list(SPLITS.values()), range=[[1, 0], [4, 3]])
+    tooltip = [
+        "optimizer:N",
+        "epoch:Q",
+        ACCURACY,
+        alt.Tooltip("low:Q", title="lowest seed", format=".4f"),
+        alt.Tooltip("high:Q", title="highest seed", format=".4f"),
+    ]
+    shape = by_shape(results.comparison.optimizers)
+    lines = plot(map(_row, results.curves), x=x, y=y, strokeDash=dash)
+    points = plot(map(_row, seen), x=x, y=y, shape=shape, tooltip=tooltip)
+    return choosable_layers(
+        results.comparison.optimizers,
+        plot(map(_row, validation), x=x, y=low, y2="high:Q").mark_area(opacity=0.15, clip=True),
+        lines.mark_line(strokeWidth=1.5, clip=True),
+        points.mark_point(filled=True, size=50, opacity=1),
+        height=340,
+    )
+
+
+def _row(point: CurvePoint) -> dict[str, object]:
+    return {
+        "optimizer": point.optimizer,
+        "split": SPLITS[point.split],
+        "epoch": point.epoch,
+        "accuracy": point.accuracy,
+        "low": point.accuracy_low,
+        "high": point.accuracy_high,
+    }

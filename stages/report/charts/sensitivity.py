@@ -1,0 +1,72 @@
+"""Validation accuracy by learning rate."""
+
+import altair as alt
+
+from stages.common.results import TuningPoint
+from stages.report.charts.base import (
+    ACCURACY,
+    LEARNING_RATE,
+    Figure,
+    Results,
+    by_shape,
+    choosable_layers,
+    plot,
+)
+from stages.report.tables import as_table, number
+
+
+def sensitivity(results: Results) -> Figure:
+    """Validation accuracy by learning rate over the tuning grid."""
+    return Figure(
+        title="Learning rates",
+        caption="Mean validation accuracy of the tuning trials. Large mark: the tuned rate. "
+        "Ring: the configured rate. Cross at the bottom: a rate at which trials failed. A flat "
+        "top means that the exact rate matters little.",
+        chart=_chart(results),
+        table=as_table(
+            {
+                "optimizer": point.optimizer,
+                "learning rate": f"{point.learning_rate:.3g}",
+                "validation accuracy": number(point.validation_accuracy, ".4f"),
+                "failed": f"{point.n_failed} of {point.n_trials}",
+                "choice": point.choice,
+            }
+            for point in results.tuning
+        ),
+    )
+
+
+def _chart(results: Results) -> alt.LayerChart:
+    seen = [point for point in results.tuning if point.validation_accuracy is not None]
+    tuned = [point for point in seen if point.choice in {"tuned", "both"}]
+    configured = [point for point in seen if point.choice in {"configured", "both"}]
+    failed = [point for point in results.tuning if point.n_failed]
+    rate = alt.X("learning_rate:Q", title="learning rate").scale(type="log")
+    x = rate.axis(format="~g", tickCount=5, grid=False)
+    y = alt.Y("accuracy:Q", title="validation accuracy").scale(zero=False)
+    bottom = alt.value("height")
+    tooltip = ["optimizer:N", LEARNING_RATE, ACCURACY, "choice:N", "failed:N"]
+    marks = {"x": x, "y": y, "shape": by_shape(results.comparison.optimizers), "tooltip": tooltip}
+    line = plot(map(_row, seen), x=x, y=y, tooltip=alt.value(None))
+    rings = plot(map(_row, configured), x=x, y=y, tooltip=tooltip)
+    tooltip = [told for told in tooltip if told is not ACCURACY]
+    crosses = plot(map(_row, failed), x=x, y=bottom, tooltip=tooltip)
+    return choosable_layers(
+        results.comparison.optimizers,
+        line.mark_line(strokeWidth=1.5),
+        plot(map(_row, seen), **marks).mark_point(filled=True, size=35, opacity=1),
+        plot(map(_row, tuned), **marks).mark_point(filled=True, size=170, opacity=1),
+        rings.mark_point(size=260, strokeWidth=1.5, shape="circle"),
+        crosses.mark_point(shape="cross", angle=45, filled=True, size=90, yOffset=-6, opacity=1),
+        height=300,
+    )
+
+
+def _row(point: TuningPoint) -> dict[str, object]:
+    return {
+        "optimizer": point.optimizer,
+        "learning_rate": point.learning_rate,
+        "accuracy": point.validation_accuracy,
+        "choice": point.choice,
+        "failed": f"{point.n_failed} of {point.n_trials}",
+    }

@@ -1,0 +1,878 @@
+"""The files that pass between stages: what is written is read back, and nothing half-written."""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, is_dataclass, replace
+from io import BytesIO
+from itertools import product
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import pytest
+
+from stages.common import data, results, runs
+from stages.common.data import (
+    DATASET,
+    RAW_ARRAYS,
+    SOURCE,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Dataset,
+    Examples,
+    RawArrays,
+    RawFile,
+    Source,
+)
+from stages.common.errors import InputError
+from stages.common.files import (
+    Arrays,
+    Csv,
+    File,
+    IntArray,
+    Json,
+    UInt8Array,
+    replacing,
+    write_archive,
+    write_text,
+)
+from stages.common.results import (
+    ACCURACIES,
+    BUDGET,
+    COMPARISON,
+    CONFUSION,
+    CURVES,
+    METRICS,
+    MISTAKES,
+    PAIRS,
+    SCORES,
+    TUNING,
+    AccuracyPoint,
+    BudgetPoint,
+    Comparison,
+    Confirmed,
+    ConfusionCell,
+    Criteria,
+    CurvePoint,
+    Estimate,
+    Finding,
+    Metrics,
+    Mistakes,
+    OptimizerMetrics,
+    OptimizerResult,
+    Pair,
+    ScoreRow,
+    TuningPoint,
+)
+from stages.common.runs import (
+    ARCHITECTURE,
+    EPOCHS,
+    RUN,
+    TRIALS,
+    WEIGHTS,
+    Completed,
+    Diverged,
+    EpochRow,
+    Failed,
+    Run,
+    Setting,
+    Weights,
+)
+
+T = TypeVar("T")
+
+IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1)
+LABELS = np.array([0, 1], np.uint8)
+EXAMPLES = Examples(IMAGES, LABELS)
+SHAPES = Dataset("숫자", ("0", "1"), 3, 4, 1, 23, (2, 0), (0, 1), (1, 1), ())
+TRIAL: dict[str, Any] = {
+    "phase": "tuning",
+    "setting": 2,
+    "learning_rate": 0.01,
+    "seed": 1,
+    "n_epochs": 5,
+    "n_steps": 50,
+}
+COMPLETED = Completed(
+    **TRIAL,
+    train_loss=0.5,
+    train_accuracy=0.8,
+    validation_loss=0.6,
+    validation_accuracy=0.75,
+    best_epoch=4,
+    best_validation_accuracy=0.77,
+)
+DIVERGED = Diverged(**TRIAL)
+FAILED = Failed(**TRIAL, reason='ValueError: no "x",\nbut y')
+EPOCH = EpochRow("confirmation", 1, 42, 1, 0.5, 0.8, 0.6, 0.75)
+SGD = Run(
+    class_name="SGD",
+    optimizer={"momentum": 0.9, "name": None},
+    settings=(Setting(0.1, 0.01), Setting(1.0, 0.1)),
+    tuned=0,
+    configured=1,
+    jit_compile=True,
+    n_parameters=7,
+    n_state=7,
+    versions={"keras": "3.15"},
+)
+TRAINED = Weights(
+    np.array([0, 1]),
+    np.array([42, 43]),
+    tuple(np.full((2, size), size, np.float32) for size in (3, 1, 2)),
+)
+NOTHING = Estimate(None, None, None, None)
+CONFIRMED = Confirmed(
+    setting=0,
+    learning_rate=0.1,
+    n_trials=10,
+    n_failed=1,
+    test_accuracy=Estimate(0.91, 0.9, 0.92, 0.01),
+    test_loss=Estimate(0.3, None, None, None),
+    validation_accuracy=NOTHING,
+    best_validation_accuracy=NOTHING,
+)
+RESULT = OptimizerResult(
+    class_name="SGD",
+    tuned=CONFIRMED,
+    configured=replace(CONFIRMED, learning_rate=1.0, test_accuracy=Estimate(0.8, 0.7, 0.9, 0.1)),
+    criteria=Criteria((4, 7, 8), 6.5, None, 0.01, 0.1, 0.05, 1.0, (0.5, 0.75)),
+)
+PAIR = Pair("sgd", "adam", "undecided", 1, None, None, None, None, None, 0.5, 0.01, None)
+FINDING = Finding("edge_of_grid", ("sgd",), "Tuning chose the highest.", "Set a higher one.")
+COMPARED = Comparison(
+    dataset=SHAPES,
+    n_parameters=7,
+    n_trials=35,
+    n_steps=1500,
+    confidence=0.95,
+    margin=0.002,
+    target_accuracy=None,
+    best="sgd",
+    verdict="Best is sgd.",
+    budget="Take sgd.",
+    warnings=(FINDING, replace(FINDING, optimizers=())),
+    optimizers={"sgd": RESULT},
+    pairs=(PAIR, replace(PAIR, label="better", n_seeds=10, p=0.01, n_seeds_needed=80)),
+    versions={"keras": "3"},
+)
+TOLD = Metrics(
+    best=None,
+    verdict="Undecided.",
+    warnings=2,
+    optimizers={
+        "adam": OptimizerMetrics(n_failed=10),
+        "sgd": OptimizerMetrics(0.91, 0.9, 0.92, 0.8, 0.1, 1),
+    },
+)
+
+
+class Kind(NamedTuple, Generic[T]):
+    """A declared file and a value that it can hold."""
+
+    file: File[T]
+    value: T
+
+
+KINDS: dict[str, Kind[Any]] = {
+    "SOURCE": Kind(
+        SOURCE,
+        Source("mnist", "idx", ("https://a/", "b"), ("0", "1"), (RawFile("a.gz", 3, "f" * 64),)),
+    ),
+    "RAW_ARRAYS": Kind(RAW_ARRAYS, RawArrays(IMAGES, LABELS, IMAGES[:1], LABELS[:1])),
+    "TRAIN": Kind(TRAIN, EXAMPLES),
+    "VALIDATION": Kind(VALIDATION, EXAMPLES),
+    "TEST": Kind(TEST, EXAMPLES),
+    "DATASET": Kind(DATASET, SHAPES),
+    "TRIALS": Kind(TRIALS, [COMPLETED, FAILED, DIVERGED]),
+    "EPOCHS": Kind(EPOCHS, [EPOCH]),
+    "RUN": Kind(RUN, SGD),
+    "WEIGHTS": Kind(WEIGHTS, TRAINED),
+    "ARCHITECTURE": Kind(ARCHITECTURE, {"layers": [{"units": 100, "scale": 1 / 255}]}),
+    "METRICS": Kind(METRICS, TOLD),
+    "COMPARISON": Kind(COMPARISON, COMPARED),
+    "PAIRS": Kind(PAIRS, [PAIR, replace(PAIR, label="better", n_seeds=10, p=0.01)]),
+    "SCORES": Kind(SCORES, [ScoreRow("sgd", 1, 0.1, 42, 0.9, 0.3, 0.91)]),
+    "MISTAKES": Kind(
+        MISTAKES, Mistakes(IMAGES, np.array([0, 1]), np.array([1, 0]), np.array([10, 3]))
+    ),
+    "CURVES": Kind(CURVES, [CurvePoint("sgd", "train", 1, 0.5, 0.8, 0.7, 0.9)]),
+    "ACCURACIES": Kind(ACCURACIES, [AccuracyPoint("sgd", 0.91, None, None)]),
+    "TUNING": Kind(TUNING, [TuningPoint("sgd", 0.1, 0.01, None, 3, 3, "neither")]),
+    "BUDGET": Kind(BUDGET, [BudgetPoint("sgd", 1, 0.5)]),
+    "CONFUSION": Kind(CONFUSION, [ConfusionCell("sgd", "T-shirt/top", "셔츠", 0.25)]),
+}
+# Any mapping is a network's JSON; the metrics of an earlier commit may lack every key.
+OF_ANY_KEYS = ("ARCHITECTURE", "METRICS")
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "end-cut": lambda content: content[:-9],
+    "half": lambda content: content[: len(content) // 2],
+    "byte-flipped": lambda content: b"\xff" + content[1:],
+    "empty": lambda _: b"",
+    "other-columns": lambda _: b"a,b\n1,2\n",
+    "other-keys": lambda _: b'{"a": 1}\n',
+}
+
+
+def plain(value: Any) -> Any:
+    """The value with its types, to the dtype of its arrays, as what `==` can compare."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if is_dataclass(value):
+        return type(value).__name__, {name: plain(entry) for name, entry in vars(value).items()}
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain, value))
+    return value
+
+
+def assert_told(error: InputError, path: Path) -> None:
+    """That a person reads one line, with the file and the way out."""
+    (line,) = str(error).splitlines()
+    assert line.startswith(f"{path}: ")
+    assert "dvc repro" in line
+
+
+def assert_refused_or_equal(file: File[T], folder: Path, value: T) -> bool:
+    """Whether the folder's file is refused; if not, it holds the value all the same."""
+    try:
+        found = file.read(folder)
+    except InputError as error:
+        assert_told(error, folder / file.name)
+        return True
+    assert plain(found) == plain(value)
+    return False
+
+
+def test_every_declared_file_has_an_example_here() -> None:
+    declared = {
+        name: file
+        for module in (data, runs, results)
+        for name, file in vars(module).items()
+        if isinstance(file, File)
+    }
+    assert {name: kind.file for name, kind in KINDS.items()} == declared
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_written_is_read_back(tmp_path: Path, name: str) -> None:
+    file, value = KINDS[name]
+    file.write(tmp_path / "new", value)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [file.name]
+    assert plain(file.read(tmp_path / "new")) == plain(value)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_read_is_written_in_the_same_bytes(tmp_path: Path, name: str) -> None:
+    file, value = KINDS[name]
+    file.write(tmp_path / "once", value)
+    file.write(tmp_path / "again", file.read(tmp_path / "once"))
+    written = [(tmp_path / folder / file.name).read_bytes() for folder in ("once", "again")]
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (name, damage)
+        for name, damage in product(KINDS, DAMAGES)
+        if not (damage == "other-keys" and name in OF_ANY_KEYS)
+    ],
+)
+def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, name: str, damage: str) -> None:
+    file, value = KINDS[name]
+    path = tmp_path / file.name
+    path.write_bytes(DAMAGES[damage](file.encode(value)))
+    with pytest.raises(InputError) as caught:
+        file.read(tmp_path)
+    assert_told(caught.value, path)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="No such file") as caught:
+        KINDS[name].file.read(tmp_path)
+    assert_told(caught.value, tmp_path / KINDS[name].file.name)
+
+
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    write_text(path, "old")
+
+    def fail_halfway() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half", encoding="utf-8")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "model.keras"
+    with replacing(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        assert not path.exists()
+        assert temporary.suffix == ".keras"
+        temporary.write_text("whole", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_text_is_written_as_utf_8_with_its_own_line_ends(tmp_path: Path) -> None:
+    write_text(tmp_path / "text", "숫자\nand\r\n")
+    assert (tmp_path / "text").read_bytes() == b"\xec\x88\xab\xec\x9e\x90\nand\r\n"
+
+
+# Json
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured value, alone and nested."""
+
+    value: float
+    nested: Mapping[str, tuple[float, ...]]
+
+
+MEASURED = Json("measured.json", Measured)
+EXACT = Json("exact.json", Measured, exact=True)
+
+
+@pytest.mark.parametrize(
+    ("measured", "written"),
+    [
+        (1 / 255, "0.00392157"),
+        (0.1 + 0.2, "0.3"),
+        (1234567.8, "1234570.0"),
+        (1.23456789e-9, "1.23457e-09"),
+        (-2 / 3, "-0.666667"),
+    ],
+)
+def test_json_rounds_measured_values_to_six_digits_nested_ones_too(
+    measured: float, written: str
+) -> None:
+    content = MEASURED.encode(Measured(measured, {"all": (measured,)}))
+    assert content.decode().splitlines() == [
+        "{",
+        f'  "value": {written},',
+        '  "nested": {',
+        '    "all": [',
+        f"      {written}",
+        "    ]",
+        "  }",
+        "}",
+    ]
+
+
+def test_json_rounds_no_whole_number_and_no_text() -> None:
+    source = Source("1.23456789", "npz", (), (), (RawFile("a", 123456789, ""),))
+    assert SOURCE.decode(SOURCE.encode(source)) == source
+
+
+def test_json_that_is_exact_keeps_every_digit() -> None:
+    value = Measured(1 / 255, {"all": (0.1 + 0.2,)})
+    content = EXACT.encode(value)
+    assert b'"value": 0.00392156862745098,' in content
+    assert EXACT.decode(content) == value
+
+
+def test_a_network_s_scale_survives_to_the_last_digit(tmp_path: Path) -> None:
+    network = {"layers": [{"scale": 1 / 255}, {"scale": [1 / 3]}]}
+    ARCHITECTURE.write(tmp_path, network)
+    assert ARCHITECTURE.read(tmp_path) == network
+
+
+def test_json_is_readable_text_with_a_line_end(tmp_path: Path) -> None:
+    DATASET.write(tmp_path, SHAPES)
+    text = (tmp_path / "dataset.json").read_text(encoding="utf-8")
+    assert text.startswith('{\n  "name": "숫자",\n')
+    assert text.endswith("}\n")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("file", [MEASURED, EXACT], ids=["rounded", "exact"])
+def test_json_refuses_what_is_not_finite_and_leaves_the_old_file_alone(
+    tmp_path: Path, file: Json[Measured], number: float
+) -> None:
+    good = Measured(0.5, {"all": (0.5,)})
+    for bad in (replace(good, value=number), replace(good, nested={"all": (0.5, number)})):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            file.write(tmp_path / "new", bad)
+        assert not list(tmp_path.rglob(f"*{file.name}*"))
+    file.write(tmp_path, good)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        file.write(tmp_path, replace(good, value=number))
+    assert file.read(tmp_path) == good
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [file.name]
+
+
+def test_metrics_of_an_earlier_commit_may_lack_some(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"optimizers": {"sgd": {"n_diverged": 1}}}')
+    assert METRICS.read(tmp_path) == Metrics(optimizers={"sgd": OptimizerMetrics()})
+
+
+def test_metrics_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"optimizers": {"sgd": {"test_accuracy": NaN}}}')
+    with pytest.raises(InputError, match=r"metrics\.json: .*optimizers\.sgd\.test_accuracy: "):
+        METRICS.read(tmp_path)
+
+
+# Csv
+
+
+@pytest.mark.parametrize(
+    ("end", "other"),
+    [(b",0.75\n", b"\n"), (b",0.75\n", b",0.75,0.5\n")],
+    ids=["too-few", "too-many"],
+)
+def test_a_row_with_another_number_of_cells_is_refused(
+    tmp_path: Path, end: bytes, other: bytes
+) -> None:
+    content = EPOCHS.encode([EPOCH])
+    assert content.endswith(end)
+    (tmp_path / "curves.csv").write_bytes(content.removesuffix(end) + other)
+    with pytest.raises(InputError, match=r"curves\.csv: "):
+        EPOCHS.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["optimizer,n_rates", "optimizer,expected_best,n_rates", "optimizer,n_rates,expected_best,x"],
+    ids=["too-few", "other-order", "too-many"],
+)
+def test_a_table_with_other_columns_is_refused(tmp_path: Path, header: str) -> None:
+    row = ",".join(["1"] * len(header.split(",")))
+    (tmp_path / "budget.csv").write_text(f"{header}\n{row}\n")
+    with pytest.raises(InputError, match=r"budget\.csv: .*columns .* should be \['optimizer', "):
+        BUDGET.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("measured", "written"),
+    [
+        (0.31622776601683794, "0.316228"),
+        (0.1 + 0.2, "0.3"),
+        (1234567.8, "1234570.0"),
+        (1.23456789e-9, "1.23457e-09"),
+        (None, ""),
+    ],
+)
+def test_measured_values_have_six_significant_digits(measured: float | None, written: str) -> None:
+    content = ACCURACIES.encode([AccuracyPoint("sgd", measured, None, None)])
+    assert content.decode().splitlines()[1] == f"sgd,{written},,"
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "lines"),
+    [
+        (
+            PAIRS,
+            PAIR,
+            [
+                (
+                    "first,second,label,n_seeds,mean_difference,low,high,p,p_adjusted,"
+                    "probability_of_improvement,test_set_half_width,n_seeds_needed"
+                ),
+                "sgd,adam,undecided,1,,,,,,0.5,0.01,",
+            ],
+        ),
+        (
+            TUNING,
+            TuningPoint("sgd", 0.1, 0.01, None, 3, 3, "neither"),
+            [
+                (
+                    "optimizer,learning_rate_factor,learning_rate,validation_accuracy,n_trials,"
+                    "n_failed,choice"
+                ),
+                "sgd,0.1,0.01,,3,3,neither",
+            ],
+        ),
+        (
+            BUDGET,
+            BudgetPoint("sgd", 2, 0.912345678),
+            ["optimizer,n_rates,expected_best", "sgd,2,0.912346"],
+        ),
+    ],
+    ids=["pairs", "tuning", "budget"],
+)
+def test_a_table_has_its_columns_and_leaves_the_unknown_empty(
+    file: Csv[Any], row: Any, lines: list[str]
+) -> None:
+    assert file.encode([row]) == "".join(f"{line}\n" for line in lines).encode()
+
+
+def test_a_table_of_a_union_has_the_columns_of_all_and_empty_cells_for_what_a_row_lacks() -> None:
+    failed = replace(FAILED, reason="it broke")
+    assert TRIALS.encode([COMPLETED, DIVERGED, failed]).decode().splitlines() == [
+        (
+            "phase,setting,learning_rate,seed,n_epochs,n_steps,outcome,train_loss,train_accuracy,"
+            "validation_loss,validation_accuracy,best_epoch,best_validation_accuracy,reason"
+        ),
+        "tuning,2,0.01,1,5,50,completed,0.5,0.8,0.6,0.75,4,0.77,",
+        "tuning,2,0.01,1,5,50,diverged,,,,,,,",
+        "tuning,2,0.01,1,5,50,failed,,,,,,,it broke",
+    ]
+
+
+def test_rows_of_a_union_are_read_back_as_the_same_types() -> None:
+    rows = [FAILED, COMPLETED, DIVERGED, COMPLETED]
+    found = TRIALS.decode(TRIALS.encode(rows))
+    assert [type(row) for row in found] == [Failed, Completed, Diverged, Completed]
+    assert found == rows
+
+
+def test_a_table_without_rows_is_read_back_as_none() -> None:
+    assert TRIALS.decode(TRIALS.encode([])) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "old", "new"),
+    [
+        (COMPLETED, "0.75", ""),
+        (COMPLETED, ",4,", ",,"),
+        (COMPLETED, "completed,0.5,0.8,0.6,0.75,4,0.77,", "completed,,,,,,,"),
+        (COMPLETED, "completed", "ended"),
+        (COMPLETED, "completed", ""),
+        (COMPLETED, "tuning", "training"),
+        (COMPLETED, "0.75", "high"),
+        (replace(FAILED, reason="it broke"), "it broke", ""),
+        (DIVERGED, "diverged", "completed"),
+        (DIVERGED, "diverged", "failed"),
+        (DIVERGED, ",50,", ",,"),
+    ],
+    ids=[
+        "completed-without-score",
+        "completed-without-best-epoch",
+        "completed-without-any-score",
+        "unknown-outcome",
+        "no-outcome",
+        "unknown-phase",
+        "score-no-number",
+        "failed-without-reason",
+        "diverged-called-completed",
+        "diverged-called-failed",
+        "diverged-without-steps",
+    ],
+)
+def test_a_trial_that_does_not_have_what_its_outcome_demands_is_refused(
+    tmp_path: Path, row: Completed | Diverged | Failed, old: str, new: str
+) -> None:
+    text = TRIALS.encode([DIVERGED, row]).decode()
+    header, first, last = text.splitlines()
+    assert last.count(old) == 1
+    (tmp_path / "trials.csv").write_text("\n".join([header, first, last.replace(old, new), ""]))
+    with pytest.raises(InputError) as caught:
+        TRIALS.read(tmp_path)
+    assert_told(caught.value, tmp_path / "trials.csv")
+
+
+@pytest.mark.parametrize("text", ['a,"b"', "two\nlines", " spaces ", "섞다", "'", "=1+1", "#", ";"])
+def test_text_of_a_table_is_read_back_as_it_is(text: str) -> None:
+    rows = [replace(FAILED, reason=text), DIVERGED]
+    assert TRIALS.decode(TRIALS.encode(rows)) == rows
+
+
+# Arrays
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Arrays alone and in tuples."""
+
+    first: tuple[UInt8Array, ...]
+    labels: IntArray
+    last: tuple[UInt8Array, ...]
+
+
+PARTS = Arrays("parts.npz", Parts)
+
+
+@pytest.mark.parametrize("n_first", [0, 1, 12])
+@pytest.mark.parametrize("n_last", [0, 1, 12])
+def test_a_tuple_s_arrays_are_read_back_in_order_however_many(
+    tmp_path: Path, n_first: int, n_last: int
+) -> None:
+    value = Parts(
+        tuple(np.full(i + 1, i, np.uint8) for i in range(n_first)),
+        np.arange(3),
+        tuple(np.full((2, i), 100 + i, np.uint8) for i in range(n_last)),
+    )
+    PARTS.write(tmp_path, value)
+    assert plain(PARTS.read(tmp_path)) == plain(value)
+
+
+def test_the_arrays_of_a_tuple_are_numbered() -> None:
+    names = np.load(BytesIO(WEIGHTS.encode(TRAINED))).files
+    assert names == ["settings", "seeds", "arrays.0000", "arrays.0001", "arrays.0002"]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([1.5, np.nan, -np.inf], np.float32),
+        np.arange(6, dtype=np.int64).reshape(2, 3).T,
+        np.zeros((0, 3), np.uint8),
+        np.array(7),
+        np.array([True, False]),
+    ],
+    ids=["not-finite", "transposed", "empty", "scalar", "truth"],
+)
+def test_numpy_itself_reads_what_is_written(array: np.ndarray) -> None:
+    with np.load(BytesIO(TRAIN.encode(Examples(array, LABELS)))) as archive:
+        assert archive.files == ["images", "labels"]
+        np.testing.assert_array_equal(archive["images"], array, strict=True)
+        np.testing.assert_array_equal(archive["labels"], LABELS, strict=True)
+
+
+def test_objects_are_not_written() -> None:
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        TRAIN.encode(Examples(np.array([{}]), LABELS))
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [{"images": IMAGES}, {"images": IMAGES, "labels": LABELS, "more": LABELS}],
+    ids=["too-few", "too-many"],
+)
+def test_an_archive_with_other_arrays_is_refused(
+    tmp_path: Path, arrays: dict[str, UInt8Array]
+) -> None:
+    np.savez(tmp_path / "train.npz", **arrays)
+    with pytest.raises(InputError, match=r"train\.npz: .*should be \['images', 'labels'\]"):
+        TRAIN.read(tmp_path)
+
+
+def test_an_archive_with_objects_is_refused_without_loading_them(tmp_path: Path) -> None:
+    np.savez(tmp_path / "train.npz", images=np.array([{}]), labels=LABELS)
+    with pytest.raises(InputError, match="Object arrays cannot be loaded"):
+        TRAIN.read(tmp_path)
+
+
+def test_an_array_with_more_behind_it_is_refused(tmp_path: Path) -> None:
+    with np.load(BytesIO(TRAIN.encode(EXAMPLES))) as archive:
+        members = {f"{name}.npy": archive.zip.read(f"{name}.npy") for name in archive.files}
+    members["labels.npy"] += b"\x00"
+    (tmp_path / "train.npz").write_bytes(write_archive(members))
+    with pytest.raises(InputError, match="not the bytes that these arrays are written in"):
+        TRAIN.read(tmp_path)
+
+
+# Archives, by PKWARE's APPNOTE.TXT
+
+LOCAL = struct.Struct("<4s5H3I2H")
+CENTRAL = struct.Struct("<4s4B4H3I5H2I")
+END = struct.Struct("<4s4H2IH")
+DATE = (0 << 9) | (1 << 5) | 1  # years from 1980, month, day
+
+
+def assert_is_plain_archive(content: bytes, members: Mapping[str, bytes]) -> None:
+    """Every byte: the members with their headers, the directory, its end, and nothing else."""
+    offset, offsets = 0, []
+    for name, member in members.items():
+        crc, size = zlib.crc32(member), len(member)
+        header = LOCAL.unpack_from(content, offset)
+        version, flags, method, time = 20, 0, 0, 0
+        fixed = (b"PK\x03\x04", version, flags, method, time, DATE)
+        assert header == (*fixed, crc, size, size, len(name), 0)
+        offsets.append(offset)
+        offset += LOCAL.size
+        assert content[offset:].startswith(name.encode("ascii") + member)
+        offset += len(name) + size
+    begin = offset
+    for (name, member), place in zip(members.items(), offsets, strict=True):
+        crc, size = zlib.crc32(member), len(member)
+        made_by, unix, version, reserved, flags, method, time = 20, 3, 20, 0, 0, 0, 0
+        fixed = (b"PK\x01\x02", made_by, unix, version, reserved, flags, method, time, DATE)
+        extra, comment, disk, internal = 0, 0, 0, 0
+        rest = (len(name), extra, comment, disk, internal, 0o600 << 16, place)
+        assert CENTRAL.unpack_from(content, offset) == (*fixed, crc, size, size, *rest)
+        offset += CENTRAL.size
+        assert content[offset:].startswith(name.encode("ascii"))
+        offset += len(name)
+    n, disk, comment = len(members), 0, 0
+    end = (b"PK\x05\x06", disk, disk, n, n, offset - begin, begin, comment)
+    assert END.unpack_from(content, offset) == end
+    assert len(content) == offset + END.size
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {},
+        {"empty": b""},
+        {"config.json": b"{}", "model.weights.h5": bytes(range(256)) * 9, "folder/x": b"x"},
+    ],
+    ids=["none", "empty", "three"],
+)
+def test_every_byte_of_an_archive_is_fixed(members: dict[str, bytes]) -> None:
+    assert_is_plain_archive(write_archive(members), members)
+
+
+def test_every_byte_of_written_arrays_is_fixed() -> None:
+    members = {}
+    for name, array in (("images", IMAGES), ("labels", LABELS)):
+        with BytesIO() as file:
+            np.save(file, array)
+            members[f"{name}.npy"] = file.getvalue()
+    assert_is_plain_archive(TRAIN.encode(EXAMPLES), members)
+
+
+@pytest.mark.parametrize(
+    ("content", "sha256"),
+    [
+        (
+            write_archive({"a.txt": b"abc", "b.txt": b""}),
+            "73febfb118142d2ec31202d4e8a059db4b80deae746b52c28e28e76d1a69cdab",
+        ),
+        (
+            TRAIN.encode(EXAMPLES),
+            "e90c5af49a182f7b2c89d1423fdcf9e849f524a21bb683cb01a15e1af9c6f494",
+        ),
+        (
+            WEIGHTS.encode(TRAINED),
+            "8791b099fd1b5601357d6b063bbe60d4f859c763bc9bc3fab50a6be0f3eb37ee",
+        ),
+    ],
+    ids=["archive", "examples", "weights"],
+)
+def test_every_version_of_python_writes_these_bytes(content: bytes, sha256: str) -> None:
+    assert hashlib.sha256(content).hexdigest() == sha256
+
+
+@pytest.mark.parametrize("name", ["TRAIN", "WEIGHTS"])
+def test_a_flipped_byte_anywhere_changes_no_array_unnoticed(tmp_path: Path, name: str) -> None:
+    file, value = KINDS[name]
+    content, n_refused = file.encode(value), 0
+    for place, mask in product(range(len(content)), (0x01, 0x08, 0x20, 0xFF)):
+        damaged = bytearray(content)
+        damaged[place] ^= mask
+        (tmp_path / file.name).write_bytes(damaged)
+        n_refused += assert_refused_or_equal(file, tmp_path, value)
+    # What may differ are dates, attributes and the like.
+    assert n_refused > 2 * len(content)
+
+
+class Place(NamedTuple):
+    """A field of a ZIP header: where it begins there, and its format."""
+
+    offset: int
+    format: str
+
+
+# By the signature of the header.
+LOCAL_FIELDS = {
+    "version": Place(4, "<H"),
+    "flags": Place(6, "<H"),
+    "method": Place(8, "<H"),
+    "crc": Place(14, "<I"),
+    "compressed": Place(18, "<I"),
+    "size": Place(22, "<I"),
+    "name-length": Place(26, "<H"),
+    "extra-length": Place(28, "<H"),
+}
+CENTRAL_FIELDS = {
+    "version": Place(6, "<H"),
+    "flags": Place(8, "<H"),
+    "method": Place(10, "<H"),
+    "crc": Place(16, "<I"),
+    "compressed": Place(20, "<I"),
+    "size": Place(24, "<I"),
+    "name-length": Place(28, "<H"),
+    "extra-length": Place(30, "<H"),
+    "comment-length": Place(32, "<H"),
+    "disk": Place(34, "<H"),
+    "offset": Place(42, "<I"),
+}
+END_FIELDS = {
+    "disk": Place(4, "<H"),
+    "entries-here": Place(8, "<H"),
+    "entries": Place(10, "<H"),
+    "directory-size": Place(12, "<I"),
+    "directory-offset": Place(16, "<I"),
+    "comment-length": Place(20, "<H"),
+}
+HEADERS = {
+    b"PK\x03\x04": LOCAL_FIELDS,
+    b"PK\x01\x02": CENTRAL_FIELDS,
+    b"PK\x05\x06": END_FIELDS,
+}
+
+
+def headers(content: bytes, signature: bytes) -> Iterator[int]:
+    place = content.find(signature)
+    while place >= 0:
+        yield place
+        place = content.find(signature, place + 1)
+
+
+def with_fields(content: bytes, signature: bytes, **fields: int) -> bytes:
+    """Sets fields of every header of the kind, `_` for `-` in their names."""
+    damaged = bytearray(content)
+    for begin in headers(content, signature):
+        for name, number in fields.items():
+            place = HEADERS[signature][name.replace("_", "-")]
+            struct.pack_into(place.format, damaged, begin + place.offset, number)
+    return bytes(damaged)
+
+
+NUMBERS = (0, 1, 2, 6, 8, 9, 12, 14, 20, 63, 64, 93, 95, 99, 255, 0x800, 0x2041, 0xFFFE, 0xFFFF)
+
+
+@pytest.mark.parametrize(
+    ("signature", "field"),
+    [(signature, field) for signature, fields in HEADERS.items() for field in fields],
+    ids=lambda value: value[2:].hex() if isinstance(value, bytes) else value,
+)
+def test_a_header_field_of_any_number_changes_no_array_unnoticed(
+    tmp_path: Path, signature: bytes, field: str
+) -> None:
+    content = TRAIN.encode(EXAMPLES)
+    numbers = NUMBERS
+    if HEADERS[signature][field].format == "<I":
+        numbers = (*NUMBERS, len(content), 2**31 - 1, 2**31, 2**32 - 1)
+    for number in numbers:
+        damaged = with_fields(content, signature, **{field: number})
+        (tmp_path / "train.npz").write_bytes(damaged)
+        assert_refused_or_equal(TRAIN, tmp_path, EXAMPLES)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"method": method} for method in (1, 8, 9, 12, 14, 93, 95, 99)),
+        {"flags": 0x01},
+        {"flags": 0x20},
+        {"flags": 0x41},
+        {"version": 255},
+        {"crc": 0},
+        {"size": 0},
+        {"size": 100, "compressed": 100},
+        {"size": 2**31, "compressed": 2**31},
+        {"name_length": 0},
+        {"name_length": 6},
+    ],
+    ids=lambda fields: "-".join(f"{name}-{number}" for name, number in fields.items()),
+)
+def test_an_archive_that_is_packed_encrypted_or_of_other_sizes_is_refused(
+    tmp_path: Path, fields: dict[str, int]
+) -> None:
+    content = with_fields(TRAIN.encode(EXAMPLES), b"PK\x01\x02", **fields)
+    for damaged in (content, with_fields(content, b"PK\x03\x04", **fields)):
+        (tmp_path / "train.npz").write_bytes(damaged)
+        with pytest.raises(InputError) as caught:
+            TRAIN.read(tmp_path)
+        assert_told(caught.value, tmp_path / "train.npz")
+
+
+def test_an_archive_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    content = TRAIN.encode(EXAMPLES)
+    for n_kept in range(len(content)):
+        (tmp_path / "train.npz").write_bytes(content[:n_kept])
+        assert assert_refused_or_equal(TRAIN, tmp_path, EXAMPLES)

@@ -1,0 +1,341 @@
+"""All trials of one optimizer, and the same bytes from every process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import joblib
+import keras
+import numpy as np
+import pytest
+import yaml
+
+from stages.common.data import DATASET as DATASET_FILE
+from stages.common.data import PROCESSED
+from stages.common.data import TRAIN as TRAIN_FILE
+from stages.common.data import VALIDATION as VALIDATION_FILE
+from stages.common.errors import InputError
+from stages.common.runs import RUN, RUNS, TRIALS, WEIGHTS
+from stages.engine import models, training
+from stages.engine.loop import Slot
+from stages.engine.models import save_model
+from stages.engine.trial import Trial, TrialResult, Work
+from stages.engine.workers import count_workers
+from stages.train.tuning import Trained
+from tests.conftest import PROJECT
+from tests.examples import (
+    DATASET,
+    TRAIN,
+    VALIDATION,
+    bits,
+    optimizer,
+    small_params,
+    small_training,
+    unnamed_network,
+    write_trained,
+)
+
+keras_warns = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+DIVERGING = optimizer(class_name="SGD", learning_rate=1e30)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+GRID = {"learning_rate_factors": [0.01, 1.0, 3.0], "seeds": [91, 92]}
+
+
+def test_training_tunes_then_confirms_the_chosen_rate_and_the_configured_one() -> None:
+    entry = optimizer(class_name="SGD", learning_rate=0.01)
+    trained = small_training(entry, tuning=GRID, confirmation={"seeds": [5, 6]})
+    run = trained.run
+    factors = [setting.learning_rate_factor for setting in run.settings]
+    assert (factors, run.tuned, run.configured) == ([0.01, 1.0, 3.0], 2, 1)
+    told = [(row.phase, factors[row.setting], row.seed) for row in trained.trials]
+    tuning = [("tuning", factor, seed) for factor in (0.01, 1.0, 3.0) for seed in (91, 92)]
+    confirmation = [("confirmation", factor, seed) for factor in (1.0, 3.0) for seed in (5, 6)]
+    assert told == [*tuning, *confirmation]
+    rates = [run.settings[row.setting].learning_rate for row in trained.trials]
+    assert [row.learning_rate for row in trained.trials] == rates
+    assert rates[::2] == pytest.approx([0.0001, 0.01, 0.03, 0.01, 0.03])
+    assert trained.weights.settings.tolist() == [1, 1, 2, 2]
+    assert trained.weights.seeds.tolist() == [5, 6, 5, 6]
+    tuned = [vars(row)["validation_accuracy"] for row in trained.trials[-2:]]
+    kept = [stacked[2 + int(np.argmax(tuned))] for stacked in trained.weights.arrays]
+    assert trained.model is not None
+    assert bits(trained.model.get_weights()) == bits(kept)
+
+
+def test_the_configured_rate_is_confirmed_once_if_tuning_chooses_it() -> None:
+    grid = {"learning_rate_factors": [1e-6, 1.0], "seeds": [91]}
+    trained = small_training(optimizer(class_name="SGD"), tuning=grid, confirmation={"seeds": [5]})
+    assert trained.run.tuned == trained.run.configured == 1
+    told = [(row.phase, row.setting, row.seed) for row in trained.trials]
+    assert told == [("tuning", 0, 91), ("tuning", 1, 91), ("confirmation", 1, 5)]
+
+
+def test_a_configured_rate_outside_the_grid_is_confirmed_and_not_chosen() -> None:
+    grid = {"learning_rate_factors": [1e-6], "seeds": [91]}
+    trained = small_training(optimizer(class_name="SGD"), tuning=grid, confirmation={"seeds": [5]})
+    assert [setting.learning_rate_factor for setting in trained.run.settings] == [1e-6, 1.0]
+    assert (trained.run.tuned, trained.run.configured) == (0, 1)
+    told = [(row.phase, row.setting, row.seed) for row in trained.trials]
+    assert told == [("tuning", 0, 91), ("confirmation", 1, 5), ("confirmation", 0, 5)]
+
+
+def test_a_factor_acts_as_that_learning_rate_configured() -> None:
+    factor = {"learning_rate_factors": [0.5], "seeds": [91]}
+    scaled = small_training(optimizer(class_name="Adam", learning_rate=0.5), tuning=factor)
+    assert (scaled.run.tuned, scaled.run.configured) == (0, 1)
+    plain = small_training(optimizer(class_name="Adam", learning_rate=0.25))
+    assert bits(array[2:] for array in scaled.weights.arrays) == bits(plain.weights.arrays)
+
+
+@keras_warns
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_number_of_workers_changes_no_byte(tmp_path: Path, dropout: float) -> None:
+    entry = optimizer(class_name="Nadam", learning_rate=0.01)
+    for n_workers in (1, 3):
+        trained = small_training(
+            entry, n_workers=n_workers, tuning=GRID, model={"dropout": dropout}, train={"epochs": 3}
+        )
+        write_trained(tmp_path / str(n_workers), trained)
+        save_model(trained.model, tmp_path / str(n_workers) / "model.keras")
+    assert contents(tmp_path / "1") == contents(tmp_path / "3")
+
+
+@keras_warns
+def test_a_network_without_names_trains_to_the_same_bits_in_every_thread_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(models.MODELS, "unnamed", unnamed_network)
+    entry = optimizer(class_name="Adam", learning_rate=0.01)
+    for name, n_workers in (("first", 1), ("again", 1), ("side by side", 3)):
+        trained = small_training(
+            entry, n_workers=n_workers, tuning=GRID, model={"name": "unnamed", "dropout": 0.5}
+        )
+        assert {row.outcome for row in trained.trials} == {"completed"}
+        write_trained(tmp_path / name, trained)
+        save_model(trained.model, tmp_path / name / "model.keras")
+    first = contents(tmp_path / "first")
+    assert contents(tmp_path / "again") == first
+    assert contents(tmp_path / "side by side") == first
+
+
+def test_optimizers_side_by_side_share_nothing() -> None:
+    entries = [optimizer(class_name=name, learning_rate=0.01) for name in ("Adam", "RMSprop")]
+    one_way = [small_training(entry) for entry in entries]
+    other_way = [small_training(entry) for entry in reversed(entries)][::-1]
+    side_by_side = joblib.Parallel(2, "threading")(
+        joblib.delayed(small_training)(e) for e in entries
+    )
+    for first, second, third in zip(one_way, other_way, side_by_side, strict=True):
+        assert first.epochs == second.epochs == third.epochs
+        assert (
+            bits(first.weights.arrays) == bits(second.weights.arrays) == bits(third.weights.arrays)
+        )
+
+
+@pytest.fixture
+def trained_seeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The seeds of the trials that were trained, in their order."""
+    seeds: list[int] = []
+    real = training.run_trial
+
+    def counted(slot: Slot, work: Work, trial: Trial) -> TrialResult:
+        seeds.append(trial.seed)
+        return real(slot, work, trial)
+
+    monkeypatch.setattr(training, "run_trial", counted)
+    return seeds
+
+
+def test_only_what_the_store_does_not_hold_is_trained(
+    tmp_path: Path, trained_seeds: list[int]
+) -> None:
+    entry = optimizer(class_name="SGD")
+    ten = list(range(1, 11))
+    fresh = small_training(entry, tmp_path, confirmation={"seeds": ten})
+    assert sorted(trained_seeds) == [*ten, 91]
+    trained_seeds.clear()
+    again = small_training(entry, tmp_path, confirmation={"seeds": ten})
+    assert trained_seeds == []
+    assert_equal(again, fresh)
+    small_training(entry, tmp_path, confirmation={"seeds": [*ten, 11]})
+    assert trained_seeds == [11]
+
+
+def assert_equal(one: Trained, other: Trained) -> None:
+    assert one.run == other.run
+    assert one.trials == other.trials
+    assert one.epochs == other.epochs
+    assert one.weights.settings.tolist() == other.weights.settings.tolist()
+    assert one.weights.seeds.tolist() == other.weights.seeds.tolist()
+    assert bits(one.weights.arrays) == bits(other.weights.arrays)
+
+
+def test_a_rate_put_before_the_others_trains_only_what_is_new(
+    tmp_path: Path, trained_seeds: list[int]
+) -> None:
+    entry = optimizer(class_name="SGD")
+    small_training(entry, tmp_path)
+    trained_seeds.clear()
+    grid = {"learning_rate_factors": [1e-6, 1.0], "seeds": [91]}
+    longer = small_training(entry, tmp_path, tuning=grid)
+    assert trained_seeds == [91]
+    assert_equal(longer, small_training(entry, tuning=grid))
+
+
+class Fragile(keras.layers.Layer):  # type: ignore[misc]
+    """Can be built, but not trained until it is mended."""
+
+    is_mended = False
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if training and not self.is_mended:
+            raise RuntimeError(f"no room for {object()!r} {'and more ' * 100}")
+        return inputs
+
+
+@pytest.fixture
+def fragile(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The sections of parameters with such a network."""
+
+    def network(pixels: keras.KerasTensor, _: object) -> keras.KerasTensor:
+        return Fragile()(keras.layers.Flatten()(pixels))
+
+    monkeypatch.setitem(models.MODELS, "fragile", network)
+    return {"name": "fragile"}
+
+
+def test_if_every_tuning_trial_fails_the_reason_is_told_once(fragile: dict[str, Any]) -> None:
+    with pytest.raises(InputError) as raised:
+        small_training(optimizer(class_name="SGD"), tuning=GRID, model=fragile)
+    message = str(raised.value)
+    assert message.startswith("params.yaml: optimizers.it: every trial failed: RuntimeError: ")
+    assert message.count("no room for <object object at 0x…>") == 1
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+def test_a_trial_that_failed_is_tried_again_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fragile: dict[str, Any]
+) -> None:
+    entry = optimizer(class_name="SGD")
+    with pytest.raises(InputError):
+        small_training(entry, tmp_path, model=fragile)
+    assert not list(tmp_path.rglob("*.npz"))
+    monkeypatch.setattr(Fragile, "is_mended", True)
+    trained = small_training(entry, tmp_path, model=fragile)
+    assert {row.outcome for row in trained.trials} == {"completed"}
+
+
+def test_a_failed_trial_does_not_end_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained_seeds: list[int]
+) -> None:
+    entry = optimizer(class_name="SGD")
+    counted = training.run_trial
+
+    def run_but_for_seed_2(slot: Slot, work: Work, trial: Trial) -> TrialResult:
+        if trial.seed == 2:
+            raise MemoryError("no room")
+        return counted(slot, work, trial)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "run_trial", run_but_for_seed_2)
+        seeds = {"seeds": [1, 2, 3]}
+        partly = small_training(entry, tmp_path / "store", confirmation=seeds)
+    outcomes = [(row.seed, row.outcome) for row in partly.trials]
+    assert outcomes == [(91, "completed"), (1, "completed"), (2, "failed"), (3, "completed")]
+    assert partly.weights.seeds.tolist() == [1, 3]
+    assert {epoch.seed for epoch in partly.epochs} == {91, 1, 3}
+    assert partly.model is not None
+    write_trained(tmp_path, partly)
+    assert [row.outcome for row in TRIALS.read(tmp_path)] == [outcome for _, outcome in outcomes]
+    trained_seeds.clear()
+    whole = small_training(entry, tmp_path / "store", confirmation=seeds)
+    assert trained_seeds == [2]
+    assert_equal(whole, small_training(entry, confirmation=seeds))
+
+
+def test_tuning_goes_on_where_one_rate_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = training.run_trial
+
+    def run_but_for_a_factor(slot: Slot, work: Work, trial: Trial) -> TrialResult:
+        if trial.learning_rate_factor == 3.0:
+            raise MemoryError("no room")
+        return real(slot, work, trial)
+
+    monkeypatch.setattr(training, "run_trial", run_but_for_a_factor)
+    trained = small_training(optimizer(class_name="SGD", learning_rate=0.01), tuning=GRID)
+    assert trained.run.tuned == 1
+    failed = [(row.phase, row.setting) for row in trained.trials if row.outcome == "failed"]
+    assert failed == [("tuning", 2)] * 2
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", ""])
+def test_a_wrong_number_of_workers_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("TRAIN_WORKERS", text)
+    with pytest.raises(InputError, match="TRAIN_WORKERS: should be a positive whole number"):
+        count_workers()
+
+
+@pytest.mark.parametrize(
+    ("entry", "per_parameter"),
+    [
+        ({"class_name": "SGD"}, 0),
+        ({"class_name": "SGD", "momentum": 0.9}, 1),
+        ({"class_name": "Adam"}, 2),
+    ],
+)
+def test_a_run_tells_what_trained(entry: dict[str, Any], per_parameter: int) -> None:
+    run = small_training(optimizer(**entry), train={"epochs": 1}, confirmation={"seeds": [1]}).run
+    n_parameters = 36 * 8 + 8 + 8 * 4 + 4
+    assert (run.n_parameters, run.n_state) == (n_parameters, per_parameter * n_parameters)
+    assert run.optimizer.items() >= entry.items() - {("class_name", run.class_name)}
+    assert "learning_rate" not in run.optimizer
+
+
+def test_a_convolutional_network_trains() -> None:
+    trained = small_training(
+        optimizer(class_name="Adam", learning_rate=0.01), model={"name": "cnn"}
+    )
+    assert {row.outcome for row in trained.trials} == {"completed"}
+    first, second = trained.epochs[:2]
+    assert second.train_loss < first.train_loss
+
+
+def test_training_that_diverges_altogether_still_writes_its_files(tmp_path: Path) -> None:
+    trained = small_training(DIVERGING)
+    assert {row.outcome for row in trained.trials} == {"diverged"}
+    assert trained.model is None
+    write_trained(tmp_path, trained)
+    weights = WEIGHTS.read(tmp_path)
+    assert (weights.settings.tolist(), weights.seeds.tolist(), weights.arrays) == ([], [], ())
+    assert TRIALS.read(tmp_path) == list(trained.trials)
+    assert RUN.read(tmp_path).tuned == trained.run.tuned
+
+
+def test_every_process_writes_the_same_bytes(tmp_path: Path) -> None:
+    params = small_params(
+        {"it": optimizer(class_name="Adam", learning_rate=0.01)},
+        model={"dropout": 0.5},
+        train={"jit_compile": "auto"},
+    )
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        TRAIN_FILE.write(folder / PROCESSED, TRAIN)
+        VALIDATION_FILE.write(folder / PROCESSED, VALIDATION)
+        DATASET_FILE.write(folder / PROCESSED, DATASET)
+        (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+        subprocess.run(
+            [sys.executable, "-m", "stages.train", "it"],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(PROJECT)},
+            check=True,
+        )
+    one, other = (contents(tmp_path / name / RUNS / "it") for name in ("one", "other"))
+    assert "model.keras" in one
+    assert one == other
