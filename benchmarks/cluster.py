@@ -23,7 +23,7 @@ from distributed import Client
 from tabulate import tabulate
 
 from stages.common.data import Dataset, Examples
-from stages.common.params import Confirmation, Params, Tuning, load_params
+from stages.common.params import FIRST_LOOK, Confirmation, Params, Tuning, load_params
 from stages.common.runs import Phase
 from stages.engine.cluster import open_cluster
 from stages.engine.determinism import set_up_tensorflow
@@ -67,7 +67,7 @@ Side = Callable[[Experiment], None]
 def main() -> None:
     set_up_tensorflow()
     few = draw_images(load_params())
-    many = with_plan(few, [1.0], range(100), range(100, 200))
+    many = with_seeds(few, range(200))
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; medians of {N_ROUNDS} rounds\n")
     with start_cluster(1) as one, start_cluster(2) as two:
         rows = [
@@ -101,16 +101,11 @@ def draw_images(params: Params) -> Experiment:
     return Experiment(params, dataset, data)
 
 
-def with_plan(
-    experiment: Experiment,
-    factors: Iterable[float],
-    tuning_seeds: Iterable[int],
-    confirmation_seeds: Iterable[int],
-) -> Experiment:
-    plan = {
-        "tuning": Tuning(learning_rate_factors=tuple(factors), seeds=tuple(tuning_seeds)),
-        "confirmation": Confirmation(seeds=tuple(confirmation_seeds)),
-    }
+def with_seeds(experiment: Experiment, seeds: Iterable[int]) -> Experiment:
+    """One setting, tuned with these seeds."""
+    tuning = Tuning(learning_rate_factors=(1.0,), n_settings=1, seeds=tuple(seeds), final_seeds=())
+    confirmation = Confirmation(first_seed=10_000, at_most=FIRST_LOOK)
+    plan = {"tuning": tuning, "confirmation": confirmation}
     return replace(experiment, params=experiment.params.model_copy(update=plan))
 
 
@@ -142,13 +137,7 @@ def start_cluster(n_workers: int) -> Iterator[str]:
 
 def compare(experiment: Experiment, first: Side, second: Side) -> tuple[float, float, float]:
     """Both times in seconds and their ratio, first / second."""
-    tuning, confirmation = experiment.params.tuning, experiment.params.confirmation
-    other_seeds = with_plan(
-        experiment,
-        tuning.learning_rate_factors,
-        [seed + 1000 for seed in tuning.seeds[:2]],
-        [seed + 1000 for seed in confirmation.seeds[:4]],
-    )
+    other_seeds = with_seeds(experiment, range(1000, 1004))
     for side in (first, second):
         side(other_seeds)
     rounds = [(_run_s(experiment, first), _run_s(experiment, second)) for _ in range(N_ROUNDS)]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from stages.common.confirmation import PREDICTIONS, ROWS, Scored, Unscored
 from stages.common.data import Dataset, Examples, RawFile
 from stages.common.params import Model, Optimizer, Params, load_params
 from stages.common.runs import (
-    ARCHITECTURE,
     EPOCHS,
     RUN,
     TRIALS,
@@ -26,6 +26,7 @@ from stages.common.runs import (
     Setting,
     TrialRow,
 )
+from stages.confirm.race import confirm
 from stages.engine.environment import describe_environment
 from stages.engine.loop import Slot, to_tensors
 from stages.engine.models import Network, build_network
@@ -33,7 +34,6 @@ from stages.engine.training import build_slot, plan_work
 from stages.engine.trial import Data, Work
 from stages.engine.workers import open_threads
 from stages.evaluate.scored import Group, ScoredRun
-from stages.evaluate.scoring import TrialScore
 from stages.train.tuning import Trained, train
 from tests.conftest import PROJECT
 
@@ -72,8 +72,13 @@ DATASET = Dataset(
 SMALL: dict[str, dict[str, Any]] = {
     "model": {"name": "mlp", "hidden_units": [8], "activation": "relu", "dropout": 0.0},
     "train": {"epochs": 2, "batch_size": 16, "jit_compile": False},
-    "tuning": {"learning_rate_factors": [1.0], "seeds": [91]},
-    "confirmation": {"seeds": [1, 2]},
+    "tuning": {
+        "learning_rate_factors": [1.0],
+        "n_settings": 1,
+        "seeds": [1],
+        "final_seeds": [],
+    },
+    "confirmation": {"first_seed": 100, "at_most": 10},
 }
 
 
@@ -148,12 +153,21 @@ def small_training(
 
 
 def write_trained(folder: Path, trained: Trained) -> None:
-    """What evaluate reads of `runs/NAME`."""
+    """What confirm and evaluate read of `runs/NAME`."""
     TRIALS.write(folder, trained.trials)
     EPOCHS.write(folder, trained.epochs)
     WEIGHTS.write(folder, trained.weights)
-    ARCHITECTURE.write(folder, trained.architecture)
     RUN.write(folder, trained.run)
+
+
+def write_confirmed(folder: Path, runs: Path, params: Params) -> None:
+    """What evaluate reads of `confirmation`, once the runs are written."""
+    with TemporaryDirectory() as store, open_threads(1) as workers:
+        confirmed = confirm(
+            params, DATASET, DATA, TEST, store_folder=Path(store), workers=workers, runs=runs
+        )
+    ROWS.write(folder, confirmed.rows)
+    PREDICTIONS.write(folder, confirmed.predictions)
 
 
 N_STEPS_PER_EPOCH = 5
@@ -184,14 +198,23 @@ def trial_row(
     )
 
 
+@dataclass(frozen=True)
+class Trials:
+    """What `group` makes: trials with fresh seeds at one setting, and their learning curves."""
+
+    group: Group
+    curves: tuple[tuple[EpochRow, ...], ...]
+    setting: int
+
+
 def group(
     accuracies: Sequence[float],
     curves: Sequence[Sequence[float]] | None = None,
     *,
     setting: int = 1,
     n_failed: int = 0,
-) -> Group:
-    """Confirmation trials: seeds 1, 2, ... completed, those after them diverged.
+) -> Trials:
+    """Trials with fresh seeds: 1, 2, ... completed, those after them diverged.
 
     Args:
         accuracies: On the test images, by seed.
@@ -200,30 +223,37 @@ def group(
         n_failed: Trials without scores.
     """
     curves = curves or [[accuracy] * 5 for accuracy in accuracies]
-    rows = [
-        trial_row("confirmation", setting, seed, curve[-1], len(curve))
+    completed = [
+        Scored(
+            optimizer="it",
+            rate="tuned",
+            seed=seed,
+            n_steps=len(curve) * N_STEPS_PER_EPOCH,
+            validation_accuracy=curve[-1],
+            best_validation_accuracy=max(curve),
+            test_accuracy=accuracy,
+            test_loss=1 - accuracy,
+        )
+        for seed, (accuracy, curve) in enumerate(zip(accuracies, curves, strict=True), start=1)
+    ]
+    failed = [
+        Unscored(
+            optimizer="it",
+            rate="tuned",
+            seed=len(curves) + i,
+            n_steps=5 * N_STEPS_PER_EPOCH,
+            outcome="diverged",
+        )
+        for i in range(1, 1 + n_failed)
+    ]
+    epochs = tuple(
+        tuple(
+            EpochRow("confirmation", setting, seed, epoch, value, value, value, value)
+            for epoch, value in enumerate(curve, start=1)
+        )
         for seed, curve in enumerate(curves, start=1)
-    ]
-    completed = tuple(row for row in rows if isinstance(row, Completed))
-    rows += [
-        trial_row("confirmation", setting, len(curves) + i, None) for i in range(1, 1 + n_failed)
-    ]
-    images = np.arange(DATASET.n_test)
-    return Group(
-        rows=tuple(rows),
-        completed=completed,
-        scores=tuple(
-            TrialScore(images, images < accuracy * len(images), accuracy, 1 - accuracy)
-            for accuracy in accuracies
-        ),
-        curves=tuple(
-            tuple(
-                EpochRow("confirmation", setting, row.seed, epoch, value, value, value, value)
-                for epoch, value in enumerate(curve, start=1)
-            )
-            for row, curve in zip(completed, curves, strict=True)
-        ),
     )
+    return Trials(Group((*completed, *failed)), epochs, setting)
 
 
 # The best in the middle, at the configured rate.
@@ -235,15 +265,18 @@ TUNING: Mapping[float, Sequence[float | None]] = {
 
 
 def scored_run(
-    tuned: Group,
-    configured: Group | None = None,
+    tuned: Trials,
+    configured: Trials | None = None,
     *,
     tuning: Mapping[float, Sequence[float | None]] = TUNING,
     class_name: str = "SGD",
     n_state: int = 0,
     **arguments: Any,
 ) -> ScoredRun:
-    """An optimizer's run from plain numbers.
+    """An optimizer's trials from plain numbers.
+
+    A completed trial predicts the first of the test images rightly, as many as its accuracy says,
+    and for each of the others the class after the right one.
 
     Args:
         tuned: What tuning chose; its setting is a place in `tuning`.
@@ -254,16 +287,16 @@ def scored_run(
         n_state: For 100 parameters.
         arguments: What else Keras's configuration holds.
     """
-    settings = tuple(Setting(factor, 0.1 * factor) for factor in tuning)
-    tuned = _at_rate(tuned, settings)
-    confirmed = _at_rate(configured, settings) if configured else tuned
+    n_test = DATASET.n_test
+    is_wrong = [np.arange(n_test) >= row.test_accuracy * n_test for row in tuned.group.completed]
+    wrong = np.array(is_wrong, np.uint8).reshape(-1, n_test)
     return ScoredRun(
         run=Run(
             class_name=class_name,
             optimizer=arguments,
-            settings=settings,
-            tuned=tuned.rows[0].setting,
-            configured=confirmed.rows[0].setting,
+            settings=tuple(Setting(factor, 0.1 * factor) for factor in tuning),
+            tuned=tuned.setting,
+            configured=(configured or tuned).setting,
             jit_compile=True,
             n_parameters=100,
             n_state=n_state,
@@ -274,16 +307,10 @@ def scored_run(
             for setting, (factor, accuracies) in enumerate(tuning.items())
             for seed, accuracy in enumerate(accuracies, start=91)
         ),
-        tuned=tuned,
-        configured=confirmed,
-    )
-
-
-def _at_rate(trials: Group, settings: Sequence[Setting]) -> Group:
-    """The same trials with the learning rate of their setting."""
-    rate = settings[trials.rows[0].setting].learning_rate
-    return replace(
-        trials,
-        rows=tuple(replace(row, learning_rate=rate) for row in trials.rows),
-        completed=tuple(replace(row, learning_rate=rate) for row in trials.completed),
+        curves=tuned.curves,
+        n_curves=len(tuned.group.rows),
+        n_steps_per_epoch=N_STEPS_PER_EPOCH,
+        tuned=tuned.group,
+        configured=(configured or tuned).group,
+        predictions=((TEST.labels + wrong) % len(CLASS_NAMES)).astype(np.uint8),
     )

@@ -32,6 +32,9 @@ def notice(message: str) -> None:
 class Progress:
     """How far a piece of work is and about how long the rest will take.
 
+    The estimate counts from the first unit that is done, since that one holds what is done once,
+    such as compilation.
+
     A bar on a terminal; elsewhere a line now and then and one at the end.
 
     Args:
@@ -46,6 +49,7 @@ class Progress:
         self._done = self._done_before = done
         self._note = ""
         self._started_s = self._printed_s = time.monotonic()
+        self._paced_from_s: float | None = None
         self._is_terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
@@ -66,10 +70,18 @@ class Progress:
         self._bar.update(n)
         now_s = time.monotonic()
         done_now = self._done - self._done_before
-        if now_s - self._printed_s >= LINE_INTERVAL_S and done_now and self._done < self._total:
+        if self._paced_from_s is None:
+            if done_now:
+                self._pace_from(now_s)
+        elif now_s - self._printed_s >= LINE_INTERVAL_S and done_now and self._done < self._total:
             self._printed_s = now_s
-            left_s = (now_s - self._started_s) * (self._total - self._done) / done_now
+            left_s = (now_s - self._paced_from_s) * (self._total - self._done) / done_now
             self._print_line(f"about {left_s:.0f} s left")
+
+    def _pace_from(self, now_s: float) -> None:
+        self._paced_from_s, self._done_before = now_s, self._done
+        if self._is_terminal:
+            self._bar.start_t, self._bar.initial = time.time(), self._done
 
     def find(self, n: int, note: str = "") -> None:
         """Counts n more units that an earlier run had done."""

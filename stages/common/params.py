@@ -32,6 +32,8 @@ from stages.common.errors import InputError, one_line
 
 PARAMS_PATH = Path("params.yaml")
 MAX_SEED = 2**32 - 1
+# Fresh seeds that every optimizer is trained with.
+FIRST_LOOK = 10
 
 OptimizerName = Annotated[str, StringConstraints(pattern=r"^\w[\w-]*$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -107,18 +109,31 @@ class Train(_Section):
 
 
 class Tuning(_Section):
-    """The learning rates and seeds that each optimizer is tuned with."""
+    """The budget that each optimizer is tuned with, the same for every one."""
 
     learning_rate_factors: Distinct[PositiveFloat] = Field(
-        description="Multiples of each optimizer's own learning_rate."
+        description="The first settings: multiples of each optimizer's own learning_rate."
     )
-    seeds: Distinct[Seed]
+    n_settings: int = Field(
+        ge=1,
+        le=24,
+        description="Settings in all; those after the first lie beyond or around the best.",
+    )
+    seeds: Distinct[Seed] = Field(description="Every setting is trained with these.")
+    final_seeds: Annotated[tuple[Seed, ...], AfterValidator(_check_distinct)] = Field(
+        description="The three best settings are trained with these as well."
+    )
 
 
 class Confirmation(_Section):
     """Fresh seeds, which tuning never saw."""
 
-    seeds: Distinct[Seed]
+    first_seed: Seed = Field(description="Fresh seeds are this one and those after it.")
+    at_most: int = Field(
+        ge=FIRST_LOOK,
+        description="Fresh seeds for an optimizer, unless the answer stands earlier. The race is "
+        "looked at with 10, 15, 20, 30, 40, 60, 80, 120, 160, ... of them.",
+    )
 
 
 class ComparisonParams(_Section):
@@ -126,7 +141,7 @@ class ComparisonParams(_Section):
         description="Level of the intervals; tests are made at 1 - confidence."
     )
     margin: float = Field(
-        ge=0, lt=1, description="Optimizers closer than this are tied, unless one is surely better."
+        ge=0, lt=1, description="A loss of accuracy that makes no difference in practice."
     )
     target_accuracy: Annotated[
         Annotated[Literal["auto"], Tag("auto")] | Annotated[Fraction, Tag("number")],
@@ -180,13 +195,33 @@ class Params(_Section):
     optimizers: dict[OptimizerName, Optimizer] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _check_seeds_fresh(self) -> "Params":
-        shared = sorted(set(self.tuning.seeds) & set(self.confirmation.seeds))
+    def _check_budget(self) -> "Params":
+        tuning, confirmation = self.tuning, self.confirmation
+        n_first = len(tuning.learning_rate_factors)
+        if tuning.n_settings < n_first:
+            raise ValueError(
+                f"tuning.n_settings: should be at least {n_first}, the number of "
+                f"learning_rate_factors (is {tuning.n_settings})"
+            )
+        repeated = sorted(set(tuning.seeds) & set(tuning.final_seeds))
+        if repeated:
+            raise ValueError(f"tuning.final_seeds: {_join(repeated)} stand in tuning.seeds already")
+        last = confirmation.first_seed + confirmation.at_most - 1
+        if last > MAX_SEED:
+            raise ValueError(f"confirmation: seeds go to {last}, should be at most {MAX_SEED}")
+        fresh = range(confirmation.first_seed, last + 1)
+        shared = sorted(seed for seed in (*tuning.seeds, *tuning.final_seeds) if seed in fresh)
         if shared:
             raise ValueError(
-                f"confirmation.seeds: take seeds that tuning never saw, not {_join(shared)}"
+                f"confirmation.first_seed: the {confirmation.at_most} seeds from there should be "
+                f"ones that tuning never saw, not {_join(shared)}"
             )
         return self
+
+
+def fresh_seeds(confirmation: Confirmation, n: int) -> tuple[int, ...]:
+    """The first n seeds that tuning never saw, in the order of their use."""
+    return tuple(range(confirmation.first_seed, confirmation.first_seed + n))
 
 
 def load_params(path: Path = PARAMS_PATH) -> Params:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import FiniteFloat
+from pydantic import AliasChoices, Field, FiniteFloat
 
 from stages.common.data import Dataset
 from stages.common.files import Arrays, Csv, IntArray, Json, UInt8Array
@@ -36,7 +36,6 @@ class Confirmed:
     each trial's own best epoch. `n_failed` counts the others, which diverged or ended in an error.
     """
 
-    setting: int
     learning_rate: float
     n_trials: int
     n_failed: int
@@ -48,26 +47,24 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Criteria:
-    """What else the same trials say of an optimizer.
+    """What else the trials say of an optimizer.
 
-    `epochs_reached` has the epoch, in ascending order, of each confirmation trial at the tuned rate
-    that reached the target; `epochs_to_target` and `steps_to_target` are medians over all of them,
-    None where half or more never did.
-    `rate_low` and `rate_high` bound the learning rates of the grid, around the tuned one, whose
-    mean validation accuracy lies within a point of its. `failed_share` is of all trials.
-    `state_per_parameter` counts the numbers that the optimizer keeps for each weight.
-    `expected_best[k - 1]` is the best validation accuracy to be expected of k learning rates
-    drawn at random from the grid.
+    `epochs_reached` has the epoch, in ascending order, of each trial with the first fresh seeds
+    that reached the target, of `n_trials`; `epochs_to_target` and `steps_to_target` are medians
+    over all of them, None where half or more never did. `rate_low` and `rate_high` bound the
+    learning rates around the tuned one whose mean validation accuracy lies within a point of its.
+    `failed_share` is of all trials. `state_per_parameter` counts the numbers that the optimizer
+    keeps for each weight.
     """
 
     epochs_reached: tuple[int, ...]
+    n_trials: int
     epochs_to_target: float | None
     steps_to_target: float | None
     rate_low: float
     rate_high: float
     failed_share: float
     state_per_parameter: float
-    expected_best: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -85,14 +82,14 @@ Label = Literal["better", "tied", "undecided"]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two optimizers at their tuned rates.
+    """Two optimizers at their tuned rates, `first` ahead of `second`.
 
-    `first` ranks before `second`, and `label` is what may be said of it. `mean_difference` in test
-    accuracy, its interval and `p` are paired over the `n_seeds` that both completed, None below
-    two; `p_adjusted` is Holm's over all pairs. `probability_of_improvement` is that of a trial of
-    `first` to beat one of `second`, where a failed one loses. `test_set_half_width` is how far
-    the choice of test images alone may move the difference. `n_seeds_needed` is for 80 % power
-    where the label is undecided and seeds can decide; None if that is beyond all means.
+    `mean_difference` in test accuracy is paired over the seeds that both completed, of `n_seeds`,
+    None below two; `low` and `high` bound it at the level of the test. `p` is of the last look
+    alone and counts where it is at most `nominal`, the level that is left there for this pair.
+    `probability_of_improvement` is that of a trial of `first` to beat one of `second`, where a
+    failed one loses. `test_set_half_width` is how far the choice of test images alone may move the
+    difference.
     """
 
     first: str
@@ -102,11 +99,25 @@ class Pair:
     mean_difference: float | None
     low: float | None
     high: float | None
-    p: float | None
-    p_adjusted: float | None
-    probability_of_improvement: float | None
+    p: float
+    nominal: float
+    probability_of_improvement: float
     test_set_half_width: float | None
-    n_seeds_needed: int | None
+
+
+@dataclass(frozen=True)
+class Look:
+    """A judgement of the race after so many seeds.
+
+    `bound` is how far one of `racing` may be ahead of `leader`, None where that is unknown;
+    `beaten` were found to be behind, or to fail more often, and were not trained any further.
+    """
+
+    n_seeds: int
+    racing: tuple[str, ...]
+    leader: str
+    bound: float | None
+    beaten: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -121,11 +132,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that is said of the optimizers, best first.
+    """Everything that is said of the optimizers, the one to take first, then by the ranking.
 
-    `best` is None where the verdict is undecided. `target_accuracy` is on the validation images,
-    None if every trial failed. `budget` says in words what to take for how many learning rates.
-    `n_steps` counts the updates of all trials.
+    `best` is None where every trial failed. Another optimizer may be ahead of it by `bound` at
+    most, None where that is unknown. `verdict` says so in a sentence, `details` what else belongs
+    to it. `target_accuracy` is on the validation images. `n_steps` counts updates of all trials.
     """
 
     dataset: Dataset
@@ -136,25 +147,15 @@ class Comparison:
     margin: float
     target_accuracy: float | None
     best: str | None
+    bound: float | None
+    n_seeds: int
     verdict: str
-    budget: str
+    details: tuple[str, ...]
     warnings: tuple[Finding, ...]
     optimizers: Mapping[str, OptimizerResult]
     pairs: tuple[Pair, ...]
+    looks: tuple[Look, ...]
     versions: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class ScoreRow:
-    """One completed confirmation trial on the test images; `setting` is that of `Run.settings`."""
-
-    optimizer: str
-    setting: int
-    learning_rate: float
-    seed: int
-    test_accuracy: float
-    test_loss: float
-    validation_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -174,25 +175,38 @@ class Mistakes:
 
 @dataclass(frozen=True)
 class OptimizerMetrics:
-    """The few numbers of an optimizer that `dvc metrics` puts in a table."""
+    """The few numbers of an optimizer that `dvc metrics` puts in a table.
 
-    test_accuracy: FiniteFloat | None = None
-    test_accuracy_low: FiniteFloat | None = None
-    test_accuracy_high: FiniteFloat | None = None
-    configured_test_accuracy: FiniteFloat | None = None
-    learning_rate: FiniteFloat | None = None
-    n_failed: int | None = None
+    An earlier commit's file may have them under longer names.
+    """
+
+    accuracy: Annotated[
+        FiniteFloat | None, Field(validation_alias=AliasChoices("accuracy", "test_accuracy"))
+    ] = None
+    low: Annotated[
+        FiniteFloat | None, Field(validation_alias=AliasChoices("low", "test_accuracy_low"))
+    ] = None
+    high: Annotated[
+        FiniteFloat | None, Field(validation_alias=AliasChoices("high", "test_accuracy_high"))
+    ] = None
+    rate: Annotated[
+        FiniteFloat | None, Field(validation_alias=AliasChoices("rate", "learning_rate"))
+    ] = None
+    failed: Annotated[
+        int | None, Field(validation_alias=AliasChoices("failed", "n_failed", "n_diverged"))
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
     """What `dvc metrics` shows; an earlier commit's file may lack some of it.
 
-    `best` is None where the verdict is undecided, empty where the file has none.
+    `best` is None where there is none, empty where the file has no such key.
     """
 
     best: str | None = ""
-    verdict: str = ""
+    bound: FiniteFloat | None = None
+    seeds: int | None = None
     warnings: int = 0
     optimizers: Mapping[str, OptimizerMetrics]
 
@@ -241,15 +255,6 @@ class TuningPoint:
 
 
 @dataclass(frozen=True)
-class BudgetPoint:
-    """The best validation accuracy to be expected of so many learning rates."""
-
-    optimizer: str
-    n_rates: int
-    expected_best: float
-
-
-@dataclass(frozen=True)
 class ConfusionCell:
     """What an optimizer's networks take a class for.
 
@@ -268,11 +273,9 @@ METRICS = Json("metrics.json", Metrics)
 # Of evaluation
 COMPARISON = Json("comparison.json", Comparison)
 PAIRS = Csv("pairs.csv", Pair)
-SCORES = Csv("scores.csv", ScoreRow)
 MISTAKES = Arrays("mistakes.npz", Mistakes)
 # Of plots
 CURVES = Csv("curves.csv", CurvePoint)
 ACCURACIES = Csv("accuracy.csv", AccuracyPoint)
 TUNING = Csv("tuning.csv", TuningPoint)
-BUDGET = Csv("budget.csv", BudgetPoint)
 CONFUSION = Csv("confusion.csv", ConfusionCell)

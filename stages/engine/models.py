@@ -6,7 +6,6 @@ must clip; `save_model` adds the softmax. To add a network, write a function lik
 in `MODELS`.
 """
 
-import json
 import re
 import threading
 import zipfile
@@ -183,12 +182,6 @@ def save_model(model: keras.Model, path: Path) -> None:
         with zipfile.ZipFile(BytesIO(temporary.read_bytes())) as saved:
             members = {name: _undated(name, saved.read(name)) for name in saved.namelist()}
         temporary.write_bytes(write_archive(members))
-
-
-def architecture(model: keras.Model) -> dict[str, Any]:
-    """The network as Keras's JSON, the same in every process."""
-    content: dict[str, Any] = json.loads(_numbered(model.to_json()))
-    return content
 
 
 def _undated(name: str, content: bytes) -> bytes:

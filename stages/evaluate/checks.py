@@ -6,14 +6,17 @@ Each check is a function from an experiment to its findings; `CHECKS` names them
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import median
 
+from stages.common.confirmation import ConfirmationRow
 from stages.common.data import Dataset
 from stages.common.params import Model
-from stages.common.results import Confirmed, Finding, Pair
-from stages.common.runs import Completed, EpochRow, Run, TrialRow
-from stages.evaluate.criteria import enumerate_names, grid_points
-from stages.evaluate.scored import Group, ScoredRun
-from stages.evaluate.statistics import estimate, paired_difference
+from stages.common.results import Finding, OptimizerResult, Pair
+from stages.common.runs import EpochRow, Run, TrialRow
+from stages.evaluate.criteria import grid_points
+from stages.evaluate.scored import ScoredRun
+from stages.evaluate.verdict import enumerate_names
+from stages.inference.estimates import estimate, failure_interval
 
 LARGE_SHARE = 0.5
 LAST_PART = 0.2
@@ -29,12 +32,10 @@ class Experiment:
     dataset: Dataset
     model: Model
     runs: Mapping[str, ScoredRun]
+    results: Mapping[str, OptimizerResult]
     pairs: Sequence[Pair]
     confidence: float
     margin: float
-
-    def summary(self, name: str) -> Confirmed:
-        return self.runs[name].tuned.summarise(self.confidence)
 
 
 def find_faults(experiment: Experiment) -> tuple[Finding, ...]:
@@ -43,7 +44,7 @@ def find_faults(experiment: Experiment) -> tuple[Finding, ...]:
 
 
 def check_edge_of_grid(experiment: Experiment) -> Iterator[Finding]:
-    """Tuning chose the lowest or the highest rate it was offered.
+    """Tuning ended at the lowest or the highest rate, though it went on beyond the first ones.
 
     Source: Godbole et al. 2023, Deep learning tuning playbook.
     """
@@ -58,24 +59,25 @@ def check_edge_of_grid(experiment: Experiment) -> Iterator[Finding]:
             yield Finding(
                 "edge_of_grid",
                 tuple(rates),
-                f"Tuning chose the {extreme} learning rate of the grid for "
+                f"Tuning ended at the {extreme} learning rate that it tried for "
                 f"{enumerate_names(list(rates.values()))}; a {further} one may do better still.",
-                f"Configure a {further} learning_rate, or add a {further} factor to the grid.",
+                f"Configure a {further} learning_rate, or raise tuning.n_settings.",
             )
 
 
 def check_failures(experiment: Experiment) -> Iterator[Finding]:
     """Trials diverged or failed with fresh seeds, or half of those in tuning did."""
     for name, run in experiment.runs.items():
-        tuned = run.tuned
-        n_tuning = sum(not isinstance(row, Completed) for row in run.tuning)
-        if tuned.n_failed:
-            others = ", and its scores are those of the others" if tuned.completed else ""
+        n_failed, n_trials = run.tuned.n_failed, len(run.tuned.rows)
+        n_tuning = sum(row.outcome != "completed" for row in run.tuning)
+        if n_failed:
+            low, high = failure_interval(n_failed, n_trials, experiment.confidence)
+            others = "; its scores are the others' alone" if n_failed < n_trials else ""
             yield Finding(
                 "failures",
                 (name,),
-                f"{name}: {tuned.n_failed} of {len(tuned.rows)} trials {_verb(tuned.rows)} with "
-                f"fresh seeds at the rate that tuning chose{others}.",
+                f"{name}: {n_failed} of {n_trials} trials {_verb(run.tuned.rows)} with fresh seeds "
+                f"({100 * low:.0f} to {100 * high:.0f} % may){others}.",
                 "Set a lower learning_rate, or tune with more seeds.",
             )
         elif n_tuning >= LARGE_SHARE * len(run.tuning):
@@ -88,16 +90,33 @@ def check_failures(experiment: Experiment) -> Iterator[Finding]:
             )
 
 
+def check_stuck(experiment: Experiment) -> Iterator[Finding]:
+    """Some seeds end no better than guessing and others far better: two modes of success."""
+    chance = _chance(experiment.dataset.validation_counts)
+    for name, run in experiment.runs.items():
+        accuracies = [row.validation_accuracy for row in run.tuned.completed]
+        n_stuck = sum(accuracy <= chance for accuracy in accuracies)
+        if 0 < n_stuck < len(accuracies):
+            low, high = failure_interval(n_stuck, len(accuracies), experiment.confidence)
+            yield Finding(
+                "stuck",
+                (name,),
+                f"{name}: {n_stuck} of {len(accuracies)} trials did no better than guessing "
+                f"({100 * low:.0f} to {100 * high:.0f} % may), so its mean describes no trial.",
+                "Set a lower learning_rate, or look for a better start.",
+            )
+
+
 def check_still_improving(experiment: Experiment) -> Iterator[Finding]:
     """Validation accuracy rose by more than the margin in the last fifth of the epochs."""
     rises = {}
     for name, run in experiment.runs.items():
-        gain = estimate(_last_gains(run.tuned), experiment.confidence)
+        gain = estimate(_last_gains(run.curves), experiment.confidence)
         is_sure = gain.low is None or gain.low > 0
         if gain.mean is not None and gain.mean > experiment.margin and is_sure:
             rises[name] = f"{name} (by {gain.mean:.4f})"
     if rises:
-        curve = experiment.runs[next(iter(rises))].tuned.curves[0]
+        curve = experiment.runs[next(iter(rises))].curves[0]
         yield Finding(
             "still_improving",
             tuple(rises),
@@ -107,29 +126,22 @@ def check_still_improving(experiment: Experiment) -> Iterator[Finding]:
         )
 
 
-def check_tuning_misled(experiment: Experiment) -> Iterator[Finding]:
-    """The configured rate is clearly better on fresh seeds than the one that tuning chose."""
+def check_best_epoch(experiment: Experiment) -> Iterator[Finding]:
+    """Validation accuracy was better before the end, by more than the margin."""
+    losses = {}
     for name, run in experiment.runs.items():
-        tuned, configured = (
-            run.tuned.sample.accuracies,
-            run.configured.sample.accuracies,
+        lost = [r.best_validation_accuracy - r.validation_accuracy for r in run.tuned.completed]
+        mean = estimate(lost, experiment.confidence)
+        if mean.low is not None and mean.low > experiment.margin:
+            losses[name] = f"{name} (by {mean.mean:.4f})"
+    if losses:
+        yield Finding(
+            "best_epoch",
+            tuple(losses),
+            "Validation accuracy was better at an earlier epoch than at the last, for "
+            f"{enumerate_names(list(losses.values()))}.",
+            "Lower train.epochs, or take a smaller network or dropout.",
         )
-        seeds = sorted(tuned.keys() & configured.keys())
-        if len(seeds) < 2 or run.configured.n_failed > run.tuned.n_failed:
-            continue
-        difference = paired_difference(
-            [tuned[seed] - configured[seed] for seed in seeds],
-            experiment.confidence,
-            resolution=1 / experiment.dataset.n_test,
-        )
-        if difference.high < 0:
-            yield Finding(
-                "tuning_misled",
-                (name,),
-                f"{name}: with fresh seeds the tuned rate is worse than the configured one, by "
-                f"{-difference.mean:.4f} in test accuracy; probably chance misled the tuning.",
-                "Tune with more seeds.",
-            )
 
 
 def check_identical_curves(experiment: Experiment) -> Iterator[Finding]:
@@ -138,7 +150,7 @@ def check_identical_curves(experiment: Experiment) -> Iterator[Finding]:
         curves, others = (
             [
                 [(row.train_loss, row.validation_loss, row.validation_accuracy) for row in curve]
-                for curve in run.tuned.curves
+                for curve in run.curves
             ]
             for run in (first, second)
         )
@@ -205,13 +217,11 @@ def check_absent_classes(experiment: Experiment) -> Iterator[Finding]:
 def check_guessing(experiment: Experiment) -> Iterator[Finding]:
     """Test accuracy is no better than naming the most frequent class every time."""
     counts = experiment.dataset.test_counts
-    guessing = max(counts) / sum(counts)
+    guessing, chance = max(counts) / sum(counts), _chance(counts)
     if guessing == 1:
         return
-    # Two standard errors of a guess's accuracy on as many images.
-    chance = min(guessing + 2 * (guessing * (1 - guessing) / sum(counts)) ** 0.5, 0.999)
     for name in experiment.runs:
-        mean = experiment.summary(name).test_accuracy.mean
+        mean = experiment.results[name].tuned.test_accuracy.mean
         if mean is not None and mean <= chance:
             yield Finding(
                 "guessing",
@@ -229,9 +239,9 @@ def check_known_band(experiment: Experiment) -> Iterator[Finding]:
         and experiment.dataset.n_train >= 40_000
         and (experiment.model.name, experiment.model.hidden_units) == ("mlp", (100,))
     )
-    means = {name: experiment.summary(name).test_accuracy.mean for name in experiment.runs}
+    means = {name: experiment.results[name].tuned.test_accuracy.mean for name in experiment.runs}
     known = {name: mean for name, mean in means.items() if mean is not None}
-    curves = [curve for run in experiment.runs.values() for curve in run.tuned.curves]
+    curves = [curve for run in experiment.runs.values() for curve in run.curves]
     if not is_textbook or not known or max(map(len, curves)) < 5:
         return
     low, high = FASHION_MNIST_BAND
@@ -247,29 +257,29 @@ def check_known_band(experiment: Experiment) -> Iterator[Finding]:
 
 
 def check_test_images(experiment: Experiment) -> Iterator[Finding]:
-    """What is sure over seeds, better or tied, is not sure over test images."""
-    close = [
-        pair
+    """The margin is finer than the test images can tell; no number of seeds makes up for that."""
+    widths = [
+        pair.test_set_half_width
         for pair in experiment.pairs
-        if pair.label != "undecided"
-        and pair.mean_difference is not None
-        and pair.test_set_half_width is not None
-        and pair.test_set_half_width
-        > (experiment.margin if pair.label == "tied" else pair.mean_difference)
+        if pair.label != "better" and pair.test_set_half_width is not None
     ]
-    if close:
-        named = enumerate_names(
-            [
-                f"{pair.first} {'and' if pair.label == 'tied' else 'over'} {pair.second}"
-                for pair in close
-            ]
-        )
+    n_test = experiment.dataset.n_test
+    if experiment.margin < 1 / n_test:
         yield Finding(
-            "test_images",
-            tuple(dict.fromkeys(name for pair in close for name in (pair.first, pair.second))),
-            f"{named}: sure over seeds, but the choice of the {experiment.dataset.n_test:,} test "
-            "images alone could make it otherwise.",
-            "Test on more images before you rely on it.",
+            "margin",
+            (),
+            f"The margin of {experiment.margin:g} is less than one of the {n_test:,} test images "
+            f"({1 / n_test:.4f}), the least by which accuracies can differ.",
+            "Set a larger comparison.margin, or test on more images.",
+        )
+    elif widths and median(widths) > experiment.margin:
+        yield Finding(
+            "margin",
+            (),
+            f"The choice of the {n_test:,} test images alone may move a difference by "
+            f"{median(widths):.4f}, more than the margin of {experiment.margin:g}; no number of "
+            "seeds makes up for that.",
+            "Set a larger comparison.margin, or test on more images.",
         )
 
 
@@ -279,28 +289,36 @@ CHECKS: tuple[Callable[[Experiment], Iterator[Finding]], ...] = (
     check_known_band,
     check_identical_curves,
     check_failures,
+    check_stuck,
     check_edge_of_grid,
     check_still_improving,
-    check_tuning_misled,
+    check_best_epoch,
     check_nesterov_behind_sgd,
     check_test_images,
 )
 
 
-def _last_gains(group: Group) -> list[float]:
+def _last_gains(curves: Sequence[Sequence[EpochRow]]) -> list[float]:
     """By trial, validation accuracy at the last epoch less that before the last fifth of them."""
     return [
         curve[-1].validation_accuracy - curve[-1 - n_last].validation_accuracy
-        for curve in group.curves
+        for curve in curves
         if (n_last := _n_last(curve)) < len(curve)
     ]
+
+
+def _chance(counts: Sequence[int]) -> float:
+    """Accuracy that guessing the most frequent class may reach, two standard errors above it."""
+    guessing = max(counts) / sum(counts)
+    error: float = (guessing * (1 - guessing) / sum(counts)) ** 0.5
+    return min(guessing + 2 * error, 0.999)
 
 
 def _n_last(curve: Sequence[EpochRow]) -> int:
     return max(1, round(LAST_PART * len(curve)))
 
 
-def _verb(rows: Sequence[TrialRow]) -> str:
+def _verb(rows: Sequence[TrialRow | ConfirmationRow]) -> str:
     """What those did that were not completed."""
     outcomes = {row.outcome for row in rows} - {"completed"}
     return " or ".join(sorted(outcomes))

@@ -1,21 +1,17 @@
-"""Brings the optimizers' runs together and compares them on the test images."""
+"""Brings the optimizers' trials together: statistics, verdict, checks, data of the plots."""
 
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from stages.common.console import notice
 from stages.common.data import Dataset, Examples
 from stages.common.errors import InputError
 from stages.common.params import Params
 from stages.common.results import (
     AccuracyPoint,
-    BudgetPoint,
     Comparison,
     ConfusionCell,
     CurvePoint,
@@ -23,16 +19,19 @@ from stages.common.results import (
     Mistakes,
     OptimizerMetrics,
     OptimizerResult,
-    ScoreRow,
+    Pair,
     TuningPoint,
 )
-from stages.common.runs import TRIALS, Completed, EpochRow, Run
+from stages.common.runs import EpochRow, Run
 from stages.evaluate.checks import Experiment, find_faults
-from stages.evaluate.criteria import POINT, advise_budget, grid_points, measure
-from stages.evaluate.pairs import compare_pairs, rank
-from stages.evaluate.scored import ScoredRun, read_run
-from stages.evaluate.scoring import TrialScore, find_mistakes
-from stages.evaluate.verdict import judge
+from stages.evaluate.criteria import POINT, grid_points, measure
+from stages.evaluate.scored import ScoredRun
+from stages.evaluate.verdict import conclude
+from stages.inference.estimates import half_width_of_images, probability_of_improvement
+from stages.inference.pairs import compare_pairs
+from stages.inference.race import Rules, run_race
+
+N_MISTAKES = 24
 
 
 @dataclass(frozen=True)
@@ -41,108 +40,95 @@ class Evaluation:
 
     comparison: Comparison
     metrics: Metrics
-    scores: tuple[ScoreRow, ...]
     curves: tuple[CurvePoint, ...]
     accuracies: tuple[AccuracyPoint, ...]
     confusion: tuple[ConfusionCell, ...]
     tuning: tuple[TuningPoint, ...]
-    budget: tuple[BudgetPoint, ...]
     mistakes: Mistakes
 
 
-def evaluate(params: Params, dataset: Dataset, test: Examples, runs: Path) -> Evaluation:
-    """Compares the optimizers that params.yaml names, and no others.
+def evaluate(
+    params: Params, dataset: Dataset, test: Examples, scored: Mapping[str, ScoredRun]
+) -> Evaluation:
+    """Compares the optimizers.
 
     Args:
-        params: Which optimizers, and what they are judged by.
+        params: What they are judged by.
         dataset: What they were trained on.
-        test: The test images, read here and nowhere else.
-        runs: Holds a folder for each optimizer.
+        test: The test images.
+        scored: The optimizers' trials, by name.
 
     Raises:
-        InputError: If a run is missing or damaged.
+        InputError: If they were trained with different versions of the packages.
     """
-    scored = {name: read_run(runs / name, test) for name in sorted(params.optimizers)}
-    comparison = compare(params, dataset, scored)
+    comparison = compare(params, dataset, test, scored)
     results = comparison.optimizers
     return Evaluation(
         comparison=comparison,
         metrics=summarise(comparison),
-        scores=tuple(row for name, run in scored.items() for row in _score_rows(name, run)),
         curves=tuple(row for name, run in scored.items() for row in _mean_curve(name, run)),
         accuracies=tuple(_accuracy_point(name, result) for name, result in results.items()),
         confusion=tuple(
             row
             for name, run in scored.items()
-            for row in _confusion(name, run.tuned.scores, test, dataset.class_names)
+            for row in _confusion(name, run, test, dataset.class_names)
         ),
         tuning=tuple(row for name, run in scored.items() for row in _tuning_points(name, run)),
-        budget=tuple(
-            BudgetPoint(name, n_rates, expected)
-            for name, result in sorted(results.items())
-            if any(isinstance(row, Completed) for row in scored[name].tuning)
-            for n_rates, expected in enumerate(result.criteria.expected_best, start=1)
-        ),
-        mistakes=find_mistakes(scored[next(iter(results))].tuned.scores, test),
+        mistakes=_mistakes(scored[next(iter(results))], test),
     )
 
 
-def compare(params: Params, dataset: Dataset, scored: Mapping[str, ScoredRun]) -> Comparison:
-    """Everything that is said of the optimizers.
-
-    Args:
-        params: Levels, margin and target of `comparison`, and the model.
-        dataset: What they were trained on.
-        scored: Their scored trials, by name.
-    """
+def compare(
+    params: Params, dataset: Dataset, test: Examples, scored: Mapping[str, ScoredRun]
+) -> Comparison:
+    """Everything that is said of the optimizers; arguments and errors as above."""
     settings = params.comparison
-    tuned = {name: run.tuned.sample for name, run in scored.items()}
-    configured = {name: run.configured.sample for name, run in scored.items()}
-    pairs, configured_pairs = (
-        compare_pairs(
-            samples, confidence=settings.confidence, margin=settings.margin, n_test=dataset.n_test
-        )
-        for samples in (tuned, configured)
+    rules = Rules(
+        margin=settings.margin,
+        confidence=settings.confidence,
+        resolution=1 / dataset.n_test,
+        at_most=params.confirmation.at_most,
     )
-    verdict = judge(tuned, pairs, configured, configured_pairs, settings.margin)
-    ranking = rank(tuned)
-    target = _target(settings.target_accuracy, scored[ranking[0]], settings.confidence)
-    guessing = max(dataset.validation_counts) / dataset.n_validation
+    first_run = _check_same_versions({name: run.run for name, run in scored.items()})
+    race = run_race({name: run.tuned.scores for name, run in scored.items()}, rules)
+    ranking = _rank(scored, race.looks[-1].leader)
+    target = _target(settings.target_accuracy, scored[ranking[0]])
     results = {
         name: OptimizerResult(
             class_name=scored[name].run.class_name,
-            tuned=scored[name].tuned.summarise(settings.confidence),
-            configured=scored[name].configured.summarise(settings.confidence),
-            criteria=measure(scored[name], target=target, guessing=guessing),
+            tuned=scored[name].tuned.summarise(
+                scored[name].learning_rate, settings.confidence, dataset.n_test
+            ),
+            configured=scored[name].configured.summarise(
+                scored[name].configured_rate, settings.confidence, dataset.n_test
+            ),
+            criteria=measure(scored[name], target=target),
         )
         for name in ranking
     }
-    expected = {name: result.criteria.expected_best for name, result in results.items()}
-    first = _check_same_versions({name: run.run for name, run in scored.items()})
+    pairs = _pairs({name: scored[name] for name in ranking}, rules, test)
+    verdict = conclude(race, rules, results, pairs)
+    experiment = Experiment(
+        dataset, params.model, scored, results, pairs, settings.confidence, settings.margin
+    )
     return Comparison(
         dataset=dataset,
-        n_parameters=first.n_parameters,
+        n_parameters=first_run.n_parameters,
         n_trials=sum(len(run.trials) for run in scored.values()),
         n_steps=sum(row.n_steps for run in scored.values() for row in run.trials),
         confidence=settings.confidence,
         margin=settings.margin,
         target_accuracy=target,
         best=verdict.best,
+        bound=race.looks[-1].bound,
+        n_seeds=race.looks[-1].n_seeds,
         verdict=verdict.sentence,
-        budget=advise_budget(expected) if any(s.accuracies for s in tuned.values()) else "",
-        warnings=find_faults(
-            Experiment(
-                dataset=dataset,
-                model=params.model,
-                runs=scored,
-                pairs=pairs,
-                confidence=settings.confidence,
-                margin=settings.margin,
-            )
-        ),
+        details=verdict.details,
+        warnings=find_faults(experiment),
         optimizers=results,
         pairs=pairs,
-        versions=first.versions,
+        looks=race.looks,
+        versions=first_run.versions,
     )
 
 
@@ -150,32 +136,68 @@ def summarise(comparison: Comparison) -> Metrics:
     """The few numbers that `dvc metrics show` and `dvc metrics diff` put in a table."""
     return Metrics(
         best=comparison.best,
-        verdict=comparison.verdict,
+        bound=comparison.bound,
+        seeds=comparison.n_seeds,
         warnings=len(comparison.warnings),
         optimizers={
             name: OptimizerMetrics(
-                test_accuracy=result.tuned.test_accuracy.mean,
-                test_accuracy_low=result.tuned.test_accuracy.low,
-                test_accuracy_high=result.tuned.test_accuracy.high,
-                configured_test_accuracy=result.configured.test_accuracy.mean,
-                learning_rate=result.tuned.learning_rate,
-                n_failed=result.tuned.n_failed,
+                accuracy=result.tuned.test_accuracy.mean,
+                low=result.tuned.test_accuracy.low,
+                high=result.tuned.test_accuracy.high,
+                rate=result.tuned.learning_rate,
+                failed=result.tuned.n_failed,
             )
             for name, result in sorted(comparison.optimizers.items())
         },
     )
 
 
-def remove_stale_runs(runs: Path, optimizers: Iterable[str]) -> None:
-    """Removes the runs of optimizers that params.yaml no longer names.
+def _rank(scored: Mapping[str, ScoredRun], leader: str) -> list[str]:
+    """The leader, then by fewer failed trials, by higher mean accuracy, and by name.
 
-    DVC leaves them behind, and this stage depends on the whole folder, so that they would leave a
-    trace in dvc.lock. DVC's cache still has them: a returning optimizer is not trained again.
+    Failure comes first because a mean over the trials that survive flatters.
     """
-    for folder in sorted({path.parent for path in runs.glob(f"*/{TRIALS.name}")}):
-        if folder.name not in set(optimizers):
-            shutil.rmtree(folder)
-            notice(f"{folder}: removed, since params.yaml no longer names it")
+
+    def merit(name: str) -> tuple[bool, float, float, str]:
+        group = scored[name].tuned
+        scores = group.scores[np.isfinite(group.scores)]
+        mean = round(float(scores.mean()), 9) if len(scores) else 0.0
+        return name != leader, group.n_failed / len(group.rows), -mean, name
+
+    return sorted(scored, key=merit)
+
+
+def _pairs(scored: Mapping[str, ScoredRun], rules: Rules, test: Examples) -> tuple[Pair, ...]:
+    rights = {name: run.predictions == test.labels for name, run in scored.items()}
+
+    def complete(first: str, second: str) -> tuple[float, float | None]:
+        groups = scored[first].tuned, scored[second].tuned
+        n = min(len(group.rows) for group in groups)
+        scores = [np.nan_to_num(group.scores[:n], nan=-np.inf) for group in groups]
+        width = None
+        if len(rights[first]) and len(rights[second]) and len(test.labels) > 1:
+            width = half_width_of_images(
+                rights[first].mean(axis=0), rights[second].mean(axis=0), rules.confidence
+            )
+        return probability_of_improvement(*scores), width
+
+    return tuple(
+        Pair(
+            first=pair.first,
+            second=pair.second,
+            label=pair.label,
+            n_seeds=pair.n_seeds,
+            mean_difference=None if pair.difference is None else pair.difference.mean,
+            low=pair.low,
+            high=pair.high,
+            p=pair.p,
+            nominal=pair.nominal,
+            probability_of_improvement=improvement,
+            test_set_half_width=width,
+        )
+        for pair in compare_pairs({name: run.tuned.scores for name, run in scored.items()}, rules)
+        for improvement, width in (complete(pair.first, pair.second),)
+    )
 
 
 def _check_same_versions(runs: Mapping[str, Run]) -> Run:
@@ -189,35 +211,18 @@ def _check_same_versions(runs: Mapping[str, Run]) -> Run:
     return one
 
 
-def _target(setting: float | Literal["auto"], leader: ScoredRun, confidence: float) -> float | None:
+def _target(setting: float | Literal["auto"], leader: ScoredRun) -> float | None:
     """`auto`: a point below the mean final validation accuracy of the ranking's first."""
     if setting != "auto":
         return setting
-    mean = leader.tuned.summarise(confidence).validation_accuracy.mean
-    return None if mean is None or mean <= POINT else mean - POINT
-
-
-def _score_rows(name: str, scored: ScoredRun) -> list[ScoreRow]:
-    is_tuned = scored.run.tuned == scored.run.configured
-    groups = (scored.tuned,) if is_tuned else (scored.configured, scored.tuned)
-    return [
-        ScoreRow(
-            optimizer=name,
-            setting=row.setting,
-            learning_rate=row.learning_rate,
-            seed=row.seed,
-            test_accuracy=score.accuracy,
-            test_loss=score.loss,
-            validation_accuracy=row.validation_accuracy,
-        )
-        for group in groups
-        for row, score in zip(group.completed, group.scores, strict=True)
-    ]
+    accuracies = [row.validation_accuracy for row in leader.tuned.completed]
+    mean = float(np.mean(accuracies)) if accuracies else 0.0
+    return mean - POINT if mean > POINT else None
 
 
 def _mean_curve(name: str, scored: ScoredRun) -> list[CurvePoint]:
     by_epoch: dict[int, list[EpochRow]] = {}
-    for curve in scored.tuned.curves:
+    for curve in scored.curves:
         for row in curve:
             by_epoch.setdefault(row.epoch, []).append(row)
 
@@ -266,13 +271,34 @@ def _tuning_points(name: str, scored: ScoredRun) -> list[TuningPoint]:
 
 
 def _confusion(
-    name: str, scores: Sequence[TrialScore], test: Examples, class_names: Sequence[str]
+    name: str, scored: ScoredRun, test: Examples, class_names: tuple[str, ...]
 ) -> list[ConfusionCell]:
-    classes = range(len(class_names))
-    counts = sum(confusion_matrix(test.labels, s.predictions, labels=classes) for s in scores)
+    predictions = scored.predictions
+    if not len(predictions):
+        return []
+    labels = np.tile(test.labels, len(predictions))
+    counts = confusion_matrix(labels, predictions.ravel(), labels=range(len(class_names)))
     return [
         ConfusionCell(name, class_names[actual], class_names[predicted], count / sum(row))
-        for actual, row in enumerate(np.asarray(counts).tolist() if scores else [])
+        for actual, row in enumerate(counts.tolist())
         for predicted, count in enumerate(row)
         if sum(row)
     ]
+
+
+def _mistakes(scored: ScoredRun, test: Examples) -> Mistakes:
+    """The test images that most trials got wrong, at most N_MISTAKES; none without a trial."""
+    predictions = scored.predictions.astype(np.int64)
+    n_wrong = np.sum(predictions != test.labels, axis=0)
+    worst = np.argsort(-n_wrong, kind="stable")[:N_MISTAKES]
+    worst = worst[n_wrong[worst] > 0]
+    frequent = [
+        np.bincount(column[column != label]).argmax()
+        for column, label in zip(predictions[:, worst].T, test.labels[worst], strict=True)
+    ]
+    return Mistakes(
+        images=test.images[worst],
+        actual=test.labels[worst].astype(np.int64),
+        predicted=np.array(frequent, np.int64),
+        n_wrong=n_wrong[worst],
+    )

@@ -1,6 +1,6 @@
-"""What else the trials say of an optimizer: speed, tolerance, memory, tuning budget."""
+"""What else the trials say of an optimizer: speed, tolerance, memory."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum, inf
 from statistics import median
@@ -11,7 +11,6 @@ from stages.common.files import FloatArray
 from stages.common.results import Criteria
 from stages.common.runs import Completed, EpochRow, Run, TrialRow
 from stages.evaluate.scored import ScoredRun
-from stages.evaluate.statistics import expected_best
 
 POINT = 0.01
 
@@ -49,35 +48,29 @@ def grid_points(run: Run, tuning: Iterable[TrialRow]) -> tuple[GridPoint, ...]:
     return tuple(sorted(map(point, by_setting), key=lambda p: p.learning_rate_factor))
 
 
-def measure(scored: ScoredRun, *, target: float | None, guessing: float) -> Criteria:
+def measure(scored: ScoredRun, *, target: float | None) -> Criteria:
     """Scores an optimizer by everything but its accuracy.
 
     Args:
         scored: Its trials.
         target: Validation accuracy to be reached, a fraction; None where there is none to name.
-        guessing: Accuracy of always naming the most frequent class of the validation images: what
-            a failed tuning trial leaves a person with.
     """
-    run, tuned, trials = scored.run, scored.tuned, scored.trials
-    grid = grid_points(run, scored.tuning)
-    low, high = good_rates(grid, run.tuned)
-    epochs_of = [_epochs_of(curve, target) for curve in tuned.curves]
+    run, trials = scored.run, scored.trials
+    low, high = good_rates(grid_points(run, scored.tuning), run.tuned)
+    epochs_of = [_epochs_of(curve, target) for curve in scored.curves]
     reached = sorted(epochs for epochs in epochs_of if epochs is not None)
-    middle = median([*reached, *[inf] * (len(tuned.rows) - len(reached))])
+    middle = median([*reached, *[inf] * (scored.n_curves - len(reached))])
     epochs = middle if middle < inf else None
-    steps = None
-    if epochs is not None:
-        steps = epochs * tuned.completed[0].n_steps / tuned.completed[0].n_epochs
-    n_completed = sum(isinstance(row, Completed) for row in trials)
+    n_completed = sum(row.outcome == "completed" for row in trials)
     return Criteria(
         epochs_reached=tuple(reached),
+        n_trials=scored.n_curves,
         epochs_to_target=epochs,
-        steps_to_target=steps,
+        steps_to_target=None if epochs is None else epochs * scored.n_steps_per_epoch,
         rate_low=low,
         rate_high=high,
         failed_share=1 - n_completed / len(trials),
         state_per_parameter=run.n_state / run.n_parameters,
-        expected_best=expected_best([_score(point, guessing) for point in grid]),
     )
 
 
@@ -121,56 +114,7 @@ def good_rates(grid: Sequence[GridPoint], tuned: int) -> tuple[float, float]:
     return grid[low].learning_rate, grid[high].learning_rate
 
 
-def advise_budget(expected: Mapping[str, Sequence[float]]) -> str:
-    """Says which optimizer to take if only so many learning rates can be tried.
-
-    Args:
-        expected: By name, the best validation accuracy to be expected of k rates, for each k.
-            Optimizers within a point (0.01) of the best are named with it, since tuning's few
-            seeds tell no finer.
-
-    Returns:
-        A sentence; empty for one optimizer.
-    """
-    if len(expected) == 1:
-        return ""
-    ranges: list[tuple[str, int, int]] = []
-    for k in range(1, 1 + min(map(len, expected.values()))):
-        best = max(scores[k - 1] for scores in expected.values())
-        near = [name for name in sorted(expected) if expected[name][k - 1] >= best - POINT]
-        choice = enumerate_names(near, "or") if len(near) < len(expected) else "any"
-        first = k
-        if ranges and ranges[-1][0] == choice:
-            _, first, _ = ranges.pop()
-        ranges.append((choice, first, k))
-    (choice, low, high), *others = ranges
-    start = (
-        f"If you can try only {_count(low, high)} learning rate{'s' if high > 1 else ''}, "
-        f"take {choice}"
-    )
-    rest = [f"for {_count(low, high)}, {name}" for name, low, high in others]
-    return f"{'; '.join([start, *rest])} (expected validation accuracy within {POINT:g})."
-
-
-def enumerate_names(names: Sequence[str], word: str = "and") -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    *most, last = names
-    return f"{', '.join(most)} {word} {last}" if most else last
-
-
-def _count(low: int, high: int) -> str:
-    return f"{low}" if low == high else f"{low} {'or' if high == low + 1 else 'to'} {high}"
-
-
 def _epochs_of(curve: Sequence[EpochRow], target: float | None) -> int | None:
     if target is None:
         return None
     return epochs_to_target(np.array([row.validation_accuracy for row in curve]), target)
-
-
-def _score(point: GridPoint, guessing: float) -> float:
-    if point.validation_accuracy is None:
-        return guessing
-    n_completed = point.n_trials - point.n_failed
-    total = n_completed * point.validation_accuracy + point.n_failed * guessing
-    return total / point.n_trials

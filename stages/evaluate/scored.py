@@ -1,43 +1,36 @@
-"""What one optimizer's run gave, its confirmation trials scored on the test images."""
+"""What one optimizer's trials gave, with their scores on the test images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from stages.common.data import Examples
-from stages.common.errors import InputError
-from stages.common.files import FloatArray
-from stages.common.results import Confirmed, Estimate
-from stages.common.runs import (
-    ARCHITECTURE,
-    EPOCHS,
-    RUN,
-    TRIALS,
-    WEIGHTS,
-    Completed,
-    EpochRow,
-    Run,
-    TrialRow,
+from stages.common.confirmation import (
+    CONFIRMATION,
+    PREDICTIONS,
+    ROWS,
+    ConfirmationRow,
+    Rate,
+    Scored,
 )
-from stages.evaluate.pairs import Sample
-from stages.evaluate.scoring import TrialScore, score_trials
-from stages.evaluate.statistics import estimate
+from stages.common.errors import InputError
+from stages.common.files import FloatArray, UInt8Array
+from stages.common.results import Confirmed, Estimate
+from stages.common.runs import EPOCHS, RUN, RUNS, TRIALS, EpochRow, Run, TrialRow
+from stages.inference.estimates import estimate
 
 
 @dataclass(frozen=True)
 class Group:
-    """The confirmation trials at one setting, ordered by seed.
+    """The trials with fresh seeds at one rate, in the order of the seeds."""
 
-    `completed` rows, `scores` on the test images and `curves` go together.
-    """
+    rows: tuple[ConfirmationRow, ...]
 
-    rows: tuple[TrialRow, ...]
-    completed: tuple[Completed, ...]
-    scores: tuple[TrialScore, ...]
-    curves: tuple[tuple[EpochRow, ...], ...]
+    @property
+    def completed(self) -> tuple[Scored, ...]:
+        return tuple(row for row in self.rows if isinstance(row, Scored))
 
     @property
     def n_failed(self) -> int:
@@ -45,94 +38,122 @@ class Group:
         return len(self.rows) - len(self.completed)
 
     @cached_property
-    def sample(self) -> Sample:
-        """The trials as comparisons see them."""
-        seeds = [row.seed for row in self.completed]
-        accuracies = [score.accuracy for score in self.scores]
-        return Sample(
-            accuracies=dict(zip(seeds, accuracies, strict=True)),
-            n_failed=self.n_failed,
-            image_accuracies=self._image_accuracies() if self.scores else None,
+    def scores(self) -> FloatArray:
+        """Test accuracy by seed, NaN for a trial without one."""
+        return np.array(
+            [row.test_accuracy if isinstance(row, Scored) else np.nan for row in self.rows]
         )
 
-    def summarise(self, confidence: float) -> Confirmed:
-        def accuracy(values: Iterable[float]) -> Estimate:
-            return estimate(list(values), confidence, lowest=0, highest=1)
+    def summarise(self, learning_rate: float, confidence: float, n_test: int) -> Confirmed:
+        def accuracy(values: Iterable[float], resolution: float = 0.0) -> Estimate:
+            return estimate(
+                list(values), confidence, resolution=resolution, lowest=0.0, highest=1.0
+            )
 
+        completed = self.completed
         return Confirmed(
-            setting=self.rows[0].setting,
-            learning_rate=self.rows[0].learning_rate,
+            learning_rate=learning_rate,
             n_trials=len(self.rows),
             n_failed=self.n_failed,
-            test_accuracy=accuracy(score.accuracy for score in self.scores),
-            test_loss=estimate([score.loss for score in self.scores], confidence, lowest=0),
-            validation_accuracy=accuracy(row.validation_accuracy for row in self.completed),
-            best_validation_accuracy=accuracy(
-                row.best_validation_accuracy for row in self.completed
-            ),
+            test_accuracy=accuracy((row.test_accuracy for row in completed), 1 / n_test),
+            test_loss=estimate([row.test_loss for row in completed], confidence, lowest=0),
+            validation_accuracy=accuracy(row.validation_accuracy for row in completed),
+            best_validation_accuracy=accuracy(row.best_validation_accuracy for row in completed),
         )
-
-    def _image_accuracies(self) -> FloatArray:
-        means: FloatArray = np.mean([score.is_correct for score in self.scores], axis=0)
-        return means
 
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """One optimizer's run: `tuning` rows in the order of the grid, and both confirmations."""
+    """One optimizer's trials.
+
+    `tuning` rows are in the order of their making; `curves` are of the completed trials at the
+    tuned rate with the first fresh seeds, `n_curves` of them with the failed ones. `predictions` is
+    `(n_completed, n_test)`, the classes that the completed trials of `tuned` predict.
+    """
 
     run: Run
     tuning: tuple[TrialRow, ...]
+    curves: tuple[tuple[EpochRow, ...], ...]
+    n_curves: int
+    n_steps_per_epoch: float
     tuned: Group
     configured: Group
+    predictions: UInt8Array
 
     @property
-    def trials(self) -> tuple[TrialRow, ...]:
+    def learning_rate(self) -> float:
+        """What tuning chose."""
+        return self.run.settings[self.run.tuned].learning_rate
+
+    @property
+    def configured_rate(self) -> float:
+        """What params.yaml has."""
+        return self.run.settings[self.run.configured].learning_rate
+
+    @property
+    def trials(self) -> tuple[TrialRow | ConfirmationRow, ...]:
         """Every trial, once."""
         is_same = self.run.tuned == self.run.configured
-        return (*self.tuning, *self.configured.rows, *(() if is_same else self.tuned.rows))
+        return (*self.tuning, *self.tuned.rows, *(() if is_same else self.configured.rows))
 
 
-def read_run(folder: Path, test: Examples) -> ScoredRun:
-    """Reads `runs/NAME` and scores its networks.
+def read_runs(
+    names: Iterable[str], runs: Path = RUNS, confirmation: Path = CONFIRMATION
+) -> dict[str, ScoredRun]:
+    """Reads what `train` and `confirm` made of the optimizers of these names.
 
     Raises:
-        InputError: If the run is missing or damaged.
+        InputError: If a file is missing, damaged, or of other trials than the others.
     """
-    run, rows, weights = RUN.read(folder), TRIALS.read(folder), WEIGHTS.read(folder)
-    curves: dict[tuple[int, int], list[EpochRow]] = {}
+    names = sorted(names)
+    rows: dict[tuple[str, Rate], list[ConfirmationRow]] = {}
+    for row in ROWS.read(confirmation):
+        rows.setdefault((row.optimizer, row.rate), []).append(row)
+    predictions = PREDICTIONS.read(confirmation).classes
+    if {name for name, _ in rows} != set(names) or len(predictions) != len(names):
+        raise InputError(f"{confirmation}: of other optimizers than params.yaml; run `dvc repro`")
+    return {
+        name: _read_run(runs / name, name, rows, classes)
+        for name, classes in zip(names, predictions, strict=True)
+    }
+
+
+def _read_run(
+    folder: Path,
+    name: str,
+    rows: Mapping[tuple[str, Rate], list[ConfirmationRow]],
+    predictions: UInt8Array,
+) -> ScoredRun:
+    run, trials = RUN.read(folder), TRIALS.read(folder)
+    curves: dict[int, list[EpochRow]] = {}
     for epoch in EPOCHS.read(folder):
-        if epoch.phase == "confirmation":
-            curves.setdefault((epoch.setting, epoch.seed), []).append(epoch)
-    confirmed = [row for row in rows if row.phase == "confirmation"]
-    completed = [row for row in confirmed if isinstance(row, Completed)]
-    places = [(row.setting, row.seed) for row in completed]
-    if list(zip(weights.settings.tolist(), weights.seeds.tolist(), strict=True)) != places:
-        raise _mismatch(folder, WEIGHTS.name)
-    if not all(place in curves for place in places):
-        raise _mismatch(folder, EPOCHS.name)
-    if not {run.tuned, run.configured} <= {row.setting for row in confirmed}:
-        raise _mismatch(folder, RUN.name)
-    network = ARCHITECTURE.read(folder)
-    scores = dict(zip(places, score_trials(network, weights, test), strict=True))
-
-    def group(setting: int) -> Group:
-        of_setting = sorted((r for r in confirmed if r.setting == setting), key=lambda r: r.seed)
-        finished = [row for row in of_setting if isinstance(row, Completed)]
-        return Group(
-            rows=tuple(of_setting),
-            completed=tuple(finished),
-            scores=tuple(scores[setting, row.seed] for row in finished),
-            curves=tuple(tuple(curves[setting, row.seed]) for row in finished),
+        if epoch.phase == "confirmation" and epoch.setting == run.tuned:
+            curves.setdefault(epoch.seed, []).append(epoch)
+    tuned = Group(tuple(rows[name, "tuned"]))
+    configured = Group(tuple(rows.get((name, "configured"), ())) or tuned.rows)
+    first = [t for t in trials if t.phase == "confirmation" and t.setting == run.tuned]
+    completed = sorted(row.seed for row in first if row.outcome == "completed")
+    if (
+        not first
+        or _known(tuned.rows[: len(first)]) != sorted(_known(first))
+        or len(tuned.completed) != len(predictions)
+        or not curves.keys() >= {*completed}
+    ):
+        raise InputError(
+            f"{folder} and {CONFIRMATION} are of other trials; run `dvc repro --force`"
         )
-
     return ScoredRun(
         run=run,
-        tuning=tuple(row for row in rows if row.phase == "tuning"),
-        tuned=group(run.tuned),
-        configured=group(run.configured),
+        tuning=tuple(row for row in trials if row.phase == "tuning"),
+        curves=tuple(tuple(curves[seed]) for seed in completed),
+        n_curves=len(first),
+        n_steps_per_epoch=max((t.n_steps / t.n_epochs for t in trials if t.n_epochs), default=0.0),
+        tuned=tuned,
+        configured=configured,
+        predictions=predictions,
     )
 
 
-def _mismatch(folder: Path, name: str) -> InputError:
-    return InputError(f"{folder}: {name} and {TRIALS.name} differ; run `dvc repro --force`")
+def _known(rows: Iterable[TrialRow | ConfirmationRow]) -> list[tuple[int, float]]:
+    """Seed and validation accuracy, -1 for a trial without one: the same in both files."""
+    return [(row.seed, getattr(row, "validation_accuracy", -1.0)) for row in rows]

@@ -1,85 +1,173 @@
-"""What may be said of the optimizers, in one or two sentences."""
+"""What may be said of the optimizers, in words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, floor, inf
 
-from stages.common.results import Label, Pair
-from stages.evaluate.criteria import enumerate_names
-from stages.evaluate.pairs import Sample, rank
+from stages.common.results import OptimizerResult, Pair
+from stages.inference.estimates import failure_interval, rounded_up
+from stages.inference.race import Race, Rules
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`best` is None where the verdict is undecided."""
+    """`best` is the optimizer to take, None where every trial failed."""
 
     best: str | None
     sentence: str
+    details: tuple[str, ...]
 
 
-def judge(
-    tuned: Mapping[str, Sample],
+def conclude(
+    race: Race,
+    rules: Rules,
+    results: Mapping[str, OptimizerResult],
     pairs: Sequence[Pair],
-    configured: Mapping[str, Sample],
-    configured_pairs: Sequence[Pair],
-    margin: float,
 ) -> Verdict:
-    """Names the best optimizer, or says why none can be named.
-
-    The first of the ranking is best if it is better than, or tied with, every other one.
+    """Says which optimizer to take, what may be lost by it, and what that does not cover.
 
     Args:
-        tuned: The confirmation trials at the tuned learning rates.
-        pairs: Every pair of `tuned`, with its label.
-        configured: The trials at the rates of params.yaml, of the same optimizers.
-        configured_pairs: Every pair of `configured`.
-        margin: What ties are told by.
+        race: Of all optimizers.
+        rules: That it was run by.
+        results: By name.
+        pairs: Every pair, with its label.
     """
-    ranking = rank(tuned)
-    first = ranking[0]
-    if not any(sample.accuracies for sample in tuned.values()):
-        return Verdict(None, "Undecided: every trial failed.")
-    if len(ranking) == 1:
-        return Verdict(first, f"Only {first} was trained.")
-    labels = {pair.second: pair.label for pair in pairs if pair.first == first}
+    look = race.looks[-1]
+    best = look.leader
+    if results[best].tuned.test_accuracy.mean is None:
+        return Verdict(None, "No optimizer can be taken: every trial failed.", ())
+    if len(results) == 1:
+        return Verdict(best, f"Only {best} was trained.", (_failures(best, results, rules),))
+    details = (
+        _rivals(race, best),
+        *_beaten(race),
+        _cheapest(results, rules) if _all_alike(results, pairs, rules) else "",
+        _failures(best, results, rules),
+        _images(race, best, pairs),
+        "It holds for the settings that tuning found; a larger budget may find better ones.",
+    )
+    sentence = _sentence(race, rules, best)
+    return Verdict(best, sentence, tuple(detail for detail in details if detail))
 
-    def labelled(label: Label) -> list[str]:
-        return [name for name in ranking[1:] if labels[name] == label]
 
-    better, tied, undecided = labelled("better"), labelled("tied"), labelled("undecided")
-    facts = [f"better than {enumerate_names(better)}"] if better else []
-    facts += [f"tied with {enumerate_names(tied)} (within {margin:g})"] if tied else []
-    ahead = " and ".join(facts)
-    if not undecided:
-        sentence = f"Best is {first}: {ahead}."
-    elif tuned[first].n_failed:
-        sentence = f"Undecided: {first} leads, but every optimizer failed at some seed."
-    elif len(tuned[first].accuracies) == 1:
-        sentence = f"Undecided: {first} leads, but one seed tells nothing of chance."
+def _sentence(race: Race, rules: Rules, best: str) -> str:
+    look = race.looks[-1]
+    sure = f"({100 * rules.confidence:g} % sure, however often you looked)"
+    if look.bound is None:
+        return f"Take {best} for now: too few trials completed to say how far another is ahead."
+    if look.bound > rules.margin:
+        rivals = [name for name in race.racing if name != best]
+        rival = min(rivals, key=lambda name: _lead(race, best, name))
+        return (
+            f"Take {best} for now: after {look.n_seeds} seeds, {rival} may be ahead by up to "
+            f"{rounded_up(look.bound)} {sure}."
+        )
+    if len(race.racing) > 1:
+        what = f"no other is ahead of it by more than {rounded_up(look.bound)}"
+    elif all(_behind(race, name) > 0 for name in _all_beaten(race)):
+        what = "it is ahead of every other"
     else:
-        comma = f", {ahead}," if ahead else ","
-        others = enumerate_names([_with_failures(name, tuned[name]) for name in undecided])
-        sentence = f"Undecided: {first} leads{comma} but {others} may be as good."
-    tuning = _describe_tuning(ranking, configured, configured_pairs)
-    return Verdict(None if undecided else first, f"{sentence} {tuning}")
+        what = "every other is behind it or fails more often"
+    return f"Take {best}: with {look.n_seeds} seeds, {what} {sure}."
 
 
-def _describe_tuning(
-    ranking: Sequence[str], configured: Mapping[str, Sample], pairs: Sequence[Pair]
-) -> str:
-    untuned = rank(configured)
-    leader, first = untuned[0], ranking[0]
-    if not configured[leader].accuracies:
-        return "With the configured rates every trial failed."
-    if leader == first:
-        return f"With the configured rates {first} leads too."
-    labels = {(pair.first, pair.second): pair.label for pair in pairs}
-    if labels[leader, first] == "better":
-        return f"With the configured rates {leader} is better than {first}."
-    rivals = [name for name in untuned[1:] if labels[leader, name] != "better"]
-    others = enumerate_names([_with_failures(name, configured[name]) for name in rivals])
-    return f"With the configured rates {leader} leads, but {others} may be as good."
+def _lead(race: Race, best: str, name: str) -> float:
+    """How far the best is ahead of another at least; below 0 where the other may be ahead."""
+    return race.ahead.get((best, name), -inf)
 
 
-def _with_failures(name: str, sample: Sample) -> str:
-    n_trials = len(sample.accuracies) + sample.n_failed
-    return f"{name} (failed in {sample.n_failed} of {n_trials})" if sample.n_failed else name
+def _rivals(race: Race, best: str) -> str:
+    leads = {name: _lead(race, best, name) for name in race.racing if name != best}
+    named = [
+        f"{name} (by up to {rounded_up(-lead)})"
+        if lead > -inf
+        else f"{name} (too few trials completed)"
+        for name, lead in sorted(leads.items(), key=lambda item: (item[1], item[0]))
+        if lead < 0
+    ]
+    return f"As good, or even ahead, may be {enumerate_names(named)}." if named else ""
+
+
+def _all_beaten(race: Race) -> list[str]:
+    return [name for look in race.looks for name in look.beaten]
+
+
+def _beaten(race: Race) -> list[str]:
+    """A line for each look at which somebody left, those who are furthest behind last."""
+
+    def describe(name: str) -> str:
+        behind = _behind(race, name)
+        if not behind:
+            return f"{name} (fails too often)"
+        # A least difference that is rounded down remains one.
+        least = floor(round(behind * 1e4, 6)) / 1e4
+        return f"{name} (at least {least:.4f} behind)" if least else f"{name} (just behind)"
+
+    return [
+        f"Out after {look.n_seeds} seeds: {enumerate_names([describe(name) for name in names])}."
+        for look in race.looks
+        if (names := sorted(look.beaten, key=lambda name: (_behind(race, name) or inf, name)))
+    ]
+
+
+def _behind(race: Race, name: str) -> float:
+    """How far it is behind another at least; 0 where none is shown to be ahead."""
+    return max([0.0, *(by for (_, second), by in race.ahead.items() if second == name)])
+
+
+def _all_alike(results: Mapping[str, OptimizerResult], pairs: Sequence[Pair], rules: Rules) -> bool:
+    is_within = (
+        pair.low is not None and pair.high is not None and max(-pair.low, pair.high) <= rules.margin
+        for pair in pairs
+    )
+    return all(is_within) and not any(result.tuned.n_failed for result in results.values())
+
+
+def _cheapest(results: Mapping[str, OptimizerResult], rules: Rules) -> str:
+    def cost(name: str) -> tuple[float, float, str]:
+        steps = results[name].criteria.steps_to_target
+        return results[name].criteria.state_per_parameter, inf if steps is None else steps, name
+
+    name = min(results, key=cost)
+    state, steps, _ = cost(name)
+    speed = f", steps to the target: {steps:,.10g}" if steps < inf else ""
+    return (
+        f"All are within {rules.margin:g} of each other, so any will do. The cheapest is {name} "
+        f"(state per weight: {state:.2g}{speed})."
+    )
+
+
+def _failures(best: str, results: Mapping[str, OptimizerResult], rules: Rules) -> str:
+    n_failed, n_trials = results[best].tuned.n_failed, results[best].tuned.n_trials
+    low, high = failure_interval(n_failed, n_trials, rules.confidence)
+    if not n_failed:
+        return (
+            f"All {n_trials} trials of {best} completed, which does not rule out a failure rate of "
+            f"up to {ceil(100 * high)} %."
+        )
+    return (
+        f"{n_failed} of the {n_trials} trials of {best} failed; its failure rate lies between "
+        f"{floor(100 * low)} and {ceil(100 * high)} %."
+    )
+
+
+def _images(race: Race, best: str, pairs: Sequence[Pair]) -> str:
+    widths = [
+        pair.test_set_half_width
+        for pair in pairs
+        if best in (pair.first, pair.second)
+        and {pair.first, pair.second} <= {*race.racing}
+        and pair.test_set_half_width is not None
+    ]
+    if not widths:
+        return "It holds for these test images; other images may give other differences."
+    return (
+        "It holds for these test images; with others, the differences to those that may be as good "
+        f"could change by up to {rounded_up(max(widths))}."
+    )
+
+
+def enumerate_names(names: Sequence[str], word: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *most, last = names
+    return f"{', '.join(most)} {word} {last}" if most else last

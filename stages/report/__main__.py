@@ -1,10 +1,10 @@
 """`python -m stages.report`: writes the page, pictures and summary, and prints the table."""
 
+from stages.common.confirmation import CONFIRMATION, ROWS
 from stages.common.console import run_stage
 from stages.common.files import write_text
 from stages.common.params import load_params
 from stages.common.results import (
-    BUDGET,
     COMPARISON,
     CONFUSION,
     CURVES,
@@ -13,7 +13,6 @@ from stages.common.results import (
     MISTAKES,
     PLOTS,
     REPORT,
-    SCORES,
     TUNING,
 )
 from stages.report.charts.base import Results
@@ -27,10 +26,9 @@ def main() -> None:
     results = Results(
         params=load_params(),
         comparison=COMPARISON.read(EVALUATION),
-        scores=SCORES.read(EVALUATION),
+        scores=ROWS.read(CONFIRMATION),
         curves=CURVES.read(PLOTS),
         tuning=TUNING.read(PLOTS),
-        budget=BUDGET.read(PLOTS),
         confusion=CONFUSION.read(PLOTS),
         mistakes=MISTAKES.read(EVALUATION),
     )

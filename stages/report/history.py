@@ -39,6 +39,13 @@ class Entry:
     metrics: Metrics
     notes: tuple[str, ...]
 
+    @property
+    def best(self) -> str:
+        """The optimizer to take, or why there is none; older results could leave it open."""
+        if self.metrics.best is not None:
+            return self.metrics.best
+        return "undecided" if self.metrics.seeds is None else "every trial failed"
+
 
 @dataclass(frozen=True)
 class History:
@@ -246,15 +253,15 @@ def chart(history: History) -> alt.LayerChart:
         rows,
         x=alt.X("commit:N", sort=None, title="oldest to newest").axis(labelOverlap=True),
         xOffset="optimizer:N",
-        y=alt.Y("test_accuracy:Q", title="test accuracy").scale(zero=False),
-        tooltip=[*about, alt.Tooltip("test_accuracy:Q", title="accuracy", format=".4f")],
+        y=alt.Y("accuracy:Q", title="test accuracy").scale(zero=False),
+        tooltip=[*about, alt.Tooltip("accuracy:Q", title="accuracy", format=".4f")],
     )
-    low = alt.Y("test_accuracy_low:Q", title="test accuracy").scale(zero=False)
-    has_interval = "isValid(datum.test_accuracy_low) && isValid(datum.test_accuracy_high)"
+    low = alt.Y("low:Q", title="test accuracy").scale(zero=False)
+    has_interval = "isValid(datum.low) && isValid(datum.high)"
     return choosable_layers(
         names,
         base.mark_line(opacity=0.4),
-        base.transform_filter(has_interval).mark_rule().encode(y=low, y2="test_accuracy_high:Q"),
+        base.transform_filter(has_interval).mark_rule().encode(y=low, y2="high:Q"),
         base.mark_point(filled=True, opacity=1, size=40).encode(shape=by_shape(names)),
         base.transform_filter("datum.best").mark_point(size=160),
         height=320,
@@ -269,7 +276,7 @@ def _row(entry: Entry, optimizer: str) -> dict[str, Any]:
         "subject": entry.subject,
         "optimizer": optimizer,
         "best": entry.metrics.best == optimizer,
-        "interval": interval(score.test_accuracy_low, score.test_accuracy_high),
+        "interval": interval(score.low, score.high),
         **asdict(score),
     }
 
@@ -298,7 +305,7 @@ def describe(history: History) -> str:
     body = len(table) - 2 * len(entries)
     lines = table[:body]
     for entry, *pair in zip(entries, table[body::2], table[body + 1 :: 2], strict=True):
-        remarks = entry.notes if entry.metrics.best is not None else ("undecided", *entry.notes)
+        remarks = entry.notes if entry.metrics.best is not None else (entry.best, *entry.notes)
         texts = (entry.subject, "; ".join(remarks))
         lines += ["", *pair, *(fill(text, "  ") for text in texts if text)]
     lines += ["", "Test accuracy; * marks the best, ± is half the width of the interval."]
@@ -314,7 +321,7 @@ def _two_lines(entry: Entry, names: Sequence[str]) -> tuple[list[str], list[str]
     accuracies, half_widths = [entry.commit], [entry.date]
     for name in names:
         score = entry.metrics.optimizers.get(name, OptimizerMetrics())
-        low, mean, high = score.test_accuracy_low, score.test_accuracy, score.test_accuracy_high
+        low, mean, high = score.low, score.accuracy, score.high
         mark = "*" if name == entry.metrics.best else ""
         accuracies.append("-" if mean is None else f"{mark}{mean:.4f}")
         half_widths.append("" if low is None or high is None else f"±{(high - low) / 2:.4f}")

@@ -18,7 +18,7 @@ from stages.common.results import Comparison, Pair
 from stages.report import tables
 from stages.report.charts.base import Figure, Look, Results, assign_looks, spec
 from stages.report.charts.registry import NAMES
-from stages.report.tables import number, plural
+from stages.report.tables import plural
 
 FOLDER = Path(__file__).parent
 # Colours come from style.css, and one legend serves all charts.
@@ -137,24 +137,25 @@ def _subject(results: Results) -> str:
 def _matrix(comparison: Comparison) -> list[tuple[str, list[Cell | None]]]:
     cells: dict[tuple[str, str], Cell] = {}
     for pair in comparison.pairs:
-        cells[pair.first, pair.second] = _cell(pair, 1)
-        cells[pair.second, pair.first] = _cell(pair, -1)
+        cells[pair.first, pair.second] = _cell(pair, 1, comparison.margin)
+        cells[pair.second, pair.first] = _cell(pair, -1, comparison.margin)
     names = list(comparison.optimizers)
     rows = [(row, [cells.get((row, column)) for column in names]) for row in names]
     return rows if cells else []
 
 
-def _cell(pair: Pair, sign: int) -> Cell:
+def _cell(pair: Pair, sign: int, margin: float) -> Cell:
     label = "worse" if pair.label == "better" and sign < 0 else pair.label
     if pair.mean_difference is None or pair.low is None or pair.high is None:
         return Cell(label, "-", f"{plural(pair.n_seeds, 'seed')} completed with both")
     low, high = sorted((sign * pair.low, sign * pair.high))
+    remark = "; by less than matters" if tables.label(pair, margin) != pair.label else ""
     return Cell(
         label=label,
         # Adding 0.0 turns -0.0 into 0.0.
         difference=f"{sign * round(pair.mean_difference, 4) + 0.0:+.4f}",
         details=f"{low:+.4f} to {high:+.4f} over {pair.n_seeds} seeds; "
-        f"adjusted p {number(pair.p_adjusted, '.2g')}",
+        f"p {pair.p:.2g}, level {pair.nominal:.2g}{remark}",
     )
 
 
@@ -187,14 +188,17 @@ def _data_uri(pixels: UInt8Array) -> str:
 
 
 def _protocol(results: Results) -> str:
-    tuning, confirmation = results.params.tuning, results.params.confirmation
-    factors = plural(len(tuning.learning_rate_factors), "factor")
+    tuning, comparison = results.params.tuning, results.comparison
+    n_first = comparison.looks[0].n_seeds
+    final = ""
+    if tuning.final_seeds:
+        final = f", and the best three with {plural(len(tuning.final_seeds), 'more seed')}"
     return (
-        f"Every optimizer was tuned in the same way: its learning rate times {factors}, with "
-        f"{plural(len(tuning.seeds), 'seed')} each. The rate with the best mean validation "
-        "accuracy and the configured rate were then trained with "
-        f"{plural(len(confirmation.seeds), 'fresh seed')}, which tuning never saw. A seed "
-        "fixes the initial weights and the order of the images, the same for every optimizer, so "
-        "differences are paired. The test images were used once, to score the networks of the "
-        "fresh seeds."
+        f"Every optimizer was tuned with the same budget: {plural(tuning.n_settings, 'setting')}, "
+        "the first from params.yaml and the others beyond or around the best, with "
+        f"{plural(len(tuning.seeds), 'seed')} each{final}. What validation chose was trained with "
+        f"{n_first} fresh seeds, which tuning never saw, and those who could still be the best "
+        f"with more, up to {comparison.n_seeds}. A seed fixes the initial weights and the order of "
+        "the images, the same for every optimizer, so differences are paired. Nothing was chosen "
+        "by the test images but who was trained further."
     )

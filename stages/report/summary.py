@@ -17,13 +17,15 @@ def summarise(comparison: Comparison, params: Params, pictures: Mapping[str, Fig
     sections = {
         "Warnings": [_bullets(tables.warnings(comparison))],
         "Pictures": ["\n".join(f"![{fig.title}]({name}.png)" for name, fig in pictures.items())],
+        "The race": [as_text(tables.race(comparison), "github"), tables.RACE_CAPTION],
         "Pairs": pairs if comparison.pairs else [],
-        "Other criteria": [criteria, tables.criteria_caption(comparison), comparison.budget],
+        "Other criteria": [criteria, tables.criteria_caption(comparison)],
         "Settings": [_bullets(f"{key}: {value}" for key, value in settings.items())],
     }
     paragraphs = [
         "# Which optimizer?",
         f"**{comparison.verdict}**",
+        _bullets(comparison.details),
         as_text(tables.standings(comparison), "github"),
         tables.standings_caption(comparison),
     ]
@@ -35,13 +37,11 @@ def summarise(comparison: Comparison, params: Params, pictures: Mapping[str, Fig
 
 def describe(comparison: Comparison) -> str:
     """The comparison in brief for a terminal of 80 columns."""
-    seeds = tables.seeds_needed(comparison)
     paragraphs = [
         as_text(tables.standings(comparison), "simple"),
         tables.standings_caption(comparison),
         fill(comparison.verdict),
-        fill(f"{seeds}; report/summary.md has all pairs.") if seeds else "",
-        fill(comparison.budget),
+        "\n".join(fill(detail, start="- ") for detail in comparison.details),
         *(fill(warning, start="! ") for warning in tables.warnings(comparison)),
     ]
     return "\n" + "\n\n".join(filter(None, paragraphs))

@@ -9,7 +9,8 @@ from typing import Any
 from tabulate import tabulate
 
 from stages.common.params import Params
-from stages.common.results import Comparison, OptimizerResult
+from stages.common.results import Comparison, OptimizerResult, Pair
+from stages.inference.estimates import rounded_up
 
 
 @dataclass(frozen=True)
@@ -60,26 +61,51 @@ def pairs(comparison: Comparison) -> Table:
     return as_table(
         {
             "pair": f"{pair.first} - {pair.second}",
-            "label": pair.label,
+            "label": label(pair, comparison.margin),
+            "seeds": f"{pair.n_seeds}",
             "difference": number(pair.mean_difference, "+.4f"),
             "interval": "-" if pair.low is None else f"{pair.low:+.4f} to {pair.high:+.4f}",
-            "p, adjusted": number(pair.p_adjusted, ".2g"),
-            "improves": number(pair.probability_of_improvement, ".2f"),
+            "p": f"{pair.p:.2g}",
+            "level": f"{pair.nominal:.2g}",
+            "improves": f"{pair.probability_of_improvement:.2f}",
             "images": number(pair.test_set_half_width, ".4f"),
-            "seeds": number(pair.n_seeds_needed, "d"),
         }
         for pair in comparison.pairs
     )
 
 
+def label(pair: Pair, margin: float) -> str:
+    """The pair's label, which also says where a sure lead is too small to matter."""
+    is_small = pair.high is not None and pair.high <= margin
+    return "better, by less than matters" if pair.label == "better" and is_small else pair.label
+
+
 PAIRS_CAPTION = """\
-Differences in test accuracy, paired over seeds, with Student's interval; p of the paired t-test, or
-of Fisher's exact test if every trial of the second failed. p is Holm-adjusted; the interval is
-not. Better: adjusted p below 1 minus the confidence and an interval above zero. Tied: an interval
-within the margin. Improves: the probability that a trial of the first beats one of the second.
-Images: how far a different choice of test images might move the difference, either way. Seeds: how
-many would show with 80 % power that the first is better, if the true difference is the measured
-one; - if the pair is decided or seeds cannot decide it."""
+Differences in test accuracy, paired over the seeds that both were trained with; the interval is at
+the level of the test. Better: p, of the paired t-test or of the exact test of failures, is at most
+the level that Holm's procedure over all pairs and looks leaves at the pair's last look. Tied: the
+interval lies within the margin. Improves: the probability that a trial of the first beats one of
+the second. Images: how far a different choice of test images might move the difference."""
+
+
+def race(comparison: Comparison) -> Table:
+    """The answer by number of seeds; `RACE_CAPTION` explains the columns."""
+    return as_table(
+        {
+            "seeds": f"{look.n_seeds}",
+            "leader": look.leader,
+            "bound": "-" if look.bound is None else rounded_up(look.bound),
+            "still in": f"{len(look.racing) - len(look.beaten)}",
+            "out": ", ".join(look.beaten) or "-",
+        }
+        for look in comparison.looks
+    )
+
+
+RACE_CAPTION = """\
+Bound: how far another optimizer may be ahead of the leader, with the confidence of the verdict for
+all looks together. Out: who is behind for sure, however little, or fails more often; no more seeds
+are spent on them."""
 
 
 def criteria(comparison: Comparison) -> Table:
@@ -102,7 +128,7 @@ def criteria(comparison: Comparison) -> Table:
 
 def reached(result: OptimizerResult) -> str:
     """How many confirmation trials at the tuned rate reached the target."""
-    return f"{len(result.criteria.epochs_reached)} of {result.tuned.n_trials}"
+    return f"{len(result.criteria.epochs_reached)} of {result.criteria.n_trials}"
 
 
 def _good_rates(result: OptimizerResult) -> str:
@@ -151,20 +177,6 @@ def settings(comparison: Comparison, params: Params) -> dict[str, str]:
 
 def warnings(comparison: Comparison) -> list[str]:
     return [f"{finding.problem} {finding.advice}" for finding in comparison.warnings]
-
-
-def seeds_needed(comparison: Comparison) -> str | None:
-    """How many seeds would settle every pair that keeps the leader from being best."""
-    first = next(iter(comparison.optimizers))
-    open_pairs = [p for p in comparison.pairs if p.first == first and p.label == "undecided"]
-    needed = [(p.n_seeds_needed, p.second) for p in open_pairs if p.n_seeds_needed is not None]
-    if not needed:
-        return None
-    n_seeds, second = max(needed)
-    return (
-        f"If the true difference is the measured one, about {n_seeds:,} seeds would show that "
-        f"{first} beats {second} on these test images"
-    )
 
 
 def number(value: float | None, style: str) -> str:

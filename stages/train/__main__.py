@@ -5,7 +5,7 @@ import argparse
 from stages.common.console import run_stage
 from stages.common.data import DATASET, PROCESSED, TRAIN, VALIDATION
 from stages.common.params import load_params
-from stages.common.runs import ARCHITECTURE, EPOCHS, RUN, RUNS, TRIALS, WEIGHTS
+from stages.common.runs import EPOCHS, RUN, RUNS, TRIALS, WEIGHTS
 from stages.engine.determinism import set_up_tensorflow
 from stages.engine.store import locate_store
 from stages.engine.trial import Data
@@ -32,7 +32,6 @@ def main() -> None:
     TRIALS.write(folder, trained.trials)
     EPOCHS.write(folder, trained.epochs)
     WEIGHTS.write(folder, trained.weights)
-    ARCHITECTURE.write(folder, trained.architecture)
     RUN.write(folder, trained.run)
     if trained.model:
         save_model(trained.model, folder / "model.keras")

@@ -1,44 +1,68 @@
-"""Which trials tune an optimizer, and which setting they decide for: pure functions."""
+"""Which settings tune an optimizer: pure functions from the trials so far to the next ones.
 
-from collections.abc import Sequence
+Every optimizer gets the same number of trials: `n_settings` settings with the tuning seeds, then
+the best three with the final seeds. The grid grows while its best setting lies at an edge; what is
+left of the budget halves the step around the best.
+"""
+
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from stages.common.params import Tuning
 from stages.common.runs import Completed, TrialRow
-from stages.engine.trial import Trial
 
 CONFIGURED = 1.0
+N_FINALISTS = 3
+# Between two settings where there is only one to go by.
+_STEP = 10**0.5
+_N_DIGITS = 6
+Merit = tuple[float, ...]
 
 
-def plan_settings(tuning: Tuning) -> tuple[float, ...]:
-    """Every learning-rate factor that trials are made with: the grid, and 1 if it is not in it."""
-    return tuple(dict.fromkeys((*tuning.learning_rate_factors, CONFIGURED)))
+def merit(rows: Sequence[TrialRow]) -> Merit:
+    """How good a setting is by its trials; of two, the greater is better.
 
-
-def plan_tuning(tuning: Tuning) -> list[Trial]:
-    """Every learning rate of the grid with every tuning seed."""
-    return [
-        Trial("tuning", factor, seed, setting)
-        for setting, factor in enumerate(tuning.learning_rate_factors)
-        for seed in tuning.seeds
-    ]
-
-
-def choose_setting(rows: Sequence[TrialRow]) -> int:
-    """The setting that the tuning trials decide for.
-
-    The one with the fewest trials that diverged or failed, then the highest mean final validation
-    accuracy over the tuning seeds, then the lowest mean validation loss; the first of the grid
-    between equals.
+    First the fewest trials that diverged or failed, then the highest mean final validation
+    accuracy, then the lowest mean validation loss.
     """
+    completed = [row for row in rows if isinstance(row, Completed)]
+    n_lost = len(rows) - len(completed)
+    if not completed:
+        return (-n_lost,)
+    accuracy = fmean(row.validation_accuracy for row in completed)
+    return -n_lost, accuracy, -fmean(row.validation_loss for row in completed)
 
-    def merit(setting: int) -> tuple[float, ...]:
-        of_setting = [row for row in rows if row.setting == setting]
-        completed = [row for row in of_setting if isinstance(row, Completed)]
-        n_lost = len(of_setting) - len(completed)
-        if not completed:
-            return (-n_lost,)
-        accuracy = fmean(row.validation_accuracy for row in completed)
-        return -n_lost, accuracy, -fmean(row.validation_loss for row in completed)
 
-    return max(dict.fromkeys(row.setting for row in rows), key=merit)
+def next_factors(merits: Mapping[float, Merit], tuning: Tuning) -> list[float]:
+    """The learning-rate factors to try now, at most two; none where the budget is spent.
+
+    Args:
+        merits: Of the factors tried so far, in the order in which they were tried.
+        tuning: The budget.
+    """
+    if not merits:
+        return list(tuning.learning_rate_factors)
+    n_left = tuning.n_settings - len(merits)
+    if n_left <= 0:
+        return []
+    grid = sorted(merits)
+    best = max(grid, key=lambda factor: merits[factor])
+    place = grid.index(best)
+    if len(grid) == 1:
+        return [_rounded(best / _STEP)]
+    if place in (0, len(grid) - 1):
+        inner = grid[1] if place == 0 else grid[-2]
+        return [_rounded(best * (best / inner))]
+    low, high = grid[place - 1], grid[place + 1]
+    # The side of the better neighbour first.
+    sides = sorted((low, high), key=lambda factor: merits[factor], reverse=True)
+    return [_rounded((best * side) ** 0.5) for side in sides[:n_left]]
+
+
+def choose_finalists(merits: Mapping[float, Merit]) -> list[float]:
+    """The best three factors, or all where there are fewer; the first tried between equals."""
+    return sorted(merits, key=lambda factor: merits[factor], reverse=True)[:N_FINALISTS]
+
+
+def _rounded(factor: float) -> float:
+    return float(f"{factor:.{_N_DIGITS}g}")

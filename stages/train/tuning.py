@@ -1,10 +1,9 @@
 """One optimizer from its configuration to tuned and confirmed networks."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -12,15 +11,22 @@ import numpy as np
 from stages.common.console import Progress
 from stages.common.data import Dataset
 from stages.common.errors import InputError
-from stages.common.params import Params
-from stages.common.runs import Completed, EpochRow, Failed, Run, Setting, TrialRow, Weights
-from stages.engine.models import architecture, build_network
+from stages.common.params import FIRST_LOOK, Params, fresh_seeds
+from stages.common.runs import Completed, EpochRow, Failed, Phase, Run, Setting, TrialRow, Weights
+from stages.engine.models import build_network
 from stages.engine.optimizers import build_optimizer
 from stages.engine.runner import Runner
 from stages.engine.store import digest_examples, prune
 from stages.engine.training import plan_work
 from stages.engine.trial import Data, Trial, TrialResult, Work, Workers
-from stages.train.search import CONFIGURED, choose_setting, plan_settings, plan_tuning
+from stages.train.search import (
+    CONFIGURED,
+    N_FINALISTS,
+    Merit,
+    choose_finalists,
+    merit,
+    next_factors,
+)
 
 # Keras makes the name up, and trials.csv has the rate.
 _NOT_IN_CONFIG = ("name", "learning_rate")
@@ -38,7 +44,6 @@ class Trained:
     trials: tuple[TrialRow, ...]
     epochs: tuple[EpochRow, ...]
     weights: Weights
-    architecture: dict[str, Any]
     model: keras.Model | None
 
 
@@ -53,8 +58,8 @@ def train(
 ) -> Trained:
     """Tunes the optimizer of this name and trains what tuning chose with fresh seeds.
 
-    The configured rate is trained with the fresh seeds as well. Where trials run, and which come
-    from the store, changes no result.
+    The configured rate is trained with them as well, for description. Where trials run, and which
+    come from the store, changes no result.
 
     Raises:
         InputError: If the parameters name a model or an optimizer that cannot be built, every
@@ -63,66 +68,83 @@ def train(
     started_s = time.time()
     digest = digest_examples(data.train, data.validation)
     work = plan_work(name, params, dataset, digest, workers.environment)
-    tuning = plan_tuning(params.tuning)
-    settings = plan_settings(params.tuning)
-    configured = settings.index(CONFIGURED)
-    seeds = params.confirmation.seeds
-
-    def plan_confirmation(setting: int) -> list[Trial]:
-        return [Trial("confirmation", settings[setting], seed, setting) for seed in seeds]
-
-    with Progress(f"train {name}", len(tuning) + 2 * len(seeds), "trials") as progress:
-        runner = Runner(data, workers, store_folder, progress)
-        # The configured rate is confirmed whatever tuning says, so it need not wait.
-        first = runner.run([(work, trial) for trial in [*tuning, *plan_confirmation(configured)]])
-        rows = [result.row for result in first[: len(tuning)]]
-        _check_not_all_failed(name, rows)
-        tuned = choose_setting(rows)
-        if tuned == configured:
+    tuning, seeds = params.tuning, fresh_seeds(params.confirmation, FIRST_LOOK)
+    n_finalists = min(N_FINALISTS, tuning.n_settings)
+    n_tuning = tuning.n_settings * len(tuning.seeds) + n_finalists * len(tuning.final_seeds)
+    with Progress(f"train {name}", n_tuning + 2 * len(seeds), "trials") as progress:
+        plan = _Plan(work, Runner(data, workers, store_folder, progress))
+        while factors := next_factors(plan.merits(), tuning):
+            plan.run("tuning", factors, tuning.seeds)
+            plan.check_not_all_failed()
+        finalists = choose_finalists(plan.merits())
+        plan.run("tuning", finalists, tuning.final_seeds)
+        merits = plan.merits()
+        tuned = max(finalists, key=lambda factor: merits[factor])
+        if tuned == CONFIGURED:
             progress.skip(len(seeds))
-            last = []
-        else:
-            last = runner.run([(work, trial) for trial in plan_confirmation(tuned)])
+        plan.run("confirmation", dict.fromkeys((tuned, CONFIGURED)), seeds)
     prune(store_folder, unused_since_s=started_s)
-    return _gather(work, settings, tuned, configured, [*first, *last], workers.environment.versions)
+    return _gather(plan, tuned, workers.environment.versions)
 
 
-def _check_not_all_failed(name: str, rows: Sequence[TrialRow]) -> None:
-    reasons = [row.reason for row in rows if isinstance(row, Failed)]
-    if len(reasons) == len(rows):
-        raise InputError(f"params.yaml: optimizers.{name}: every trial failed: {reasons[0]}")
+class _Plan:
+    """The trials of one optimizer that were made, by the settings in the order of their use."""
+
+    def __init__(self, work: Work, runner: Runner) -> None:
+        self.work, self._runner = work, runner
+        self.factors: list[float] = []
+        self.results: list[TrialResult] = []
+
+    def run(self, phase: Phase, factors: Iterable[float], seeds: Sequence[int]) -> None:
+        """Makes trials at these settings, all at once."""
+        trials = []
+        for factor in factors:
+            if factor not in self.factors:
+                self.factors.append(factor)
+            place = self.factors.index(factor)
+            trials += [Trial(phase, factor, seed, place) for seed in seeds]
+        self.results += self._runner.run([(self.work, trial) for trial in trials])
+
+    def merits(self) -> dict[float, Merit]:
+        """Of the settings that were tuned with, by their factors."""
+        rows: dict[int, list[TrialRow]] = {}
+        for result in self.results:
+            rows.setdefault(result.row.setting, []).append(result.row)
+        return {self.factors[place]: merit(of_setting) for place, of_setting in rows.items()}
+
+    def check_not_all_failed(self) -> None:
+        """Raises InputError if no trial could be made."""
+        reasons = [r.row.reason for r in self.results if isinstance(r.row, Failed)]
+        if reasons and len(reasons) == len(self.results):
+            raise InputError(
+                f"params.yaml: optimizers.{self.work.name}: every trial failed: {reasons[0]}"
+            )
 
 
-def _gather(
-    work: Work,
-    settings: Sequence[float],
-    tuned: int,
-    configured: int,
-    results: Sequence[TrialResult],
-    versions: Mapping[str, str],
-) -> Trained:
+def _gather(plan: _Plan, tuned: float, versions: Mapping[str, str]) -> Trained:
+    work = plan.work
     entry = work.params.optimizers[work.name]
     model = build_network(work.params.model, work.dataset).model
     optimizer = build_optimizer(work.name, entry)
     optimizer.build(model.trainable_variables)
-    confirmed = [result for result in results if result.row.phase == "confirmation"]
+    place = plan.factors.index(tuned)
+    confirmed = [result for result in plan.results if result.row.phase == "confirmation"]
     return Trained(
         run=Run(
             class_name=entry.class_name,
             optimizer={k: v for k, v in optimizer.get_config().items() if k not in _NOT_IN_CONFIG},
-            settings=tuple(Setting(f, f * work.configured_rate) for f in settings),
-            tuned=tuned,
-            configured=configured,
+            settings=tuple(Setting(f, f * work.configured_rate) for f in plan.factors),
+            tuned=place,
+            configured=plan.factors.index(CONFIGURED),
             jit_compile=work.jit_compile,
             n_parameters=model.count_params(),
             n_state=sum(int(np.prod(v.shape)) for v in optimizer.variables if len(v.shape)),
             versions=versions,
         ),
-        trials=tuple(result.row for result in results),
-        epochs=tuple(epoch for result in results for epoch in result.curve),
+        trials=tuple(result.row for result in plan.results),
+        epochs=tuple(epoch for result in plan.results for epoch in result.curve),
         weights=_stack_weights(confirmed),
-        architecture=architecture(model),
-        model=_with_best_weights(model, [r for r in confirmed if r.row.setting == tuned]),
+        model=_with_best_weights(model, [r for r in confirmed if r.row.setting == place]),
     )
 
 

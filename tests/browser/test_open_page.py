@@ -11,6 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
+from stages.common import results
 from stages.report import history
 from stages.report.charts.base import assign_looks
 from tests.browser.conftest import COMMITTED, Open, Visit, opened
@@ -18,6 +19,7 @@ from tests.conftest import PROJECT
 from tests.results import CASES, ODD_DATASET, ODD_NAMES
 
 METRICS = json.loads((PROJECT / "metrics.json").read_text(encoding="utf-8"))
+COMPARISON = results.COMPARISON.read(PROJECT / results.EVALUATION)
 MARKS = ".role-mark path, .role-mark line, .role-mark text"
 NOTHING = r"\b(?:NaN|nan|null|undefined|None|Infinity|inf)\b"
 # Vega has drawn the charts as wide as there is room. Of an expression that is no function, the
@@ -43,10 +45,10 @@ def history_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     git("init", "--quiet")
     for best, subject in ((0.9, "First"), (0.92, 'A <b>better</b> "rate" 학습률')):
-        scores = {"adam": {"test_accuracy": best}, "sgd": {"test_accuracy": 0.8}}
+        scores = {"adam": {"accuracy": best}, "sgd": {"accuracy": 0.8}}
         for score in scores.values():
-            score["test_accuracy_low"] = score["test_accuracy"] - 0.01
-            score["test_accuracy_high"] = score["test_accuracy"] + 0.01
+            score["low"] = score["accuracy"] - 0.01
+            score["high"] = score["accuracy"] + 0.01
         metrics = {"best": "adam", "optimizers": scores}
         (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
         git("add", "--all")
@@ -178,7 +180,7 @@ def wait_for_lines(visit: Visit, n: int) -> None:
 def test_the_legend_chooses_the_optimizers(open_page: Open) -> None:
     visit = open_page(COMMITTED)
     colour = assign_looks(METRICS["optimizers"])["adam"].colour
-    charts = [f"#chart-{name}" for name in ("curves", "sensitivity", "budget", "classes")]
+    charts = [f"#chart-{name}" for name in ("curves", "sensitivity", "classes")]
     own = ", ".join(f"{c} [stroke='{colour}'], {c} [fill='{colour}']" for c in charts)
     before, adams = visit.count(LINES), visit.count(own)
     assert before == 2 * len(METRICS["optimizers"])  # validation and training
@@ -216,20 +218,29 @@ def test_the_standings_are_those_of_the_metrics(open_page: Open) -> None:
     shown = [row.locator("th, td").all_inner_texts() for row in rows]
     assert {row[0]: row[1:5] for row in shown} == {
         name: [
-            f"{score['test_accuracy']:.4f}",
-            f"{score['test_accuracy_low']:.4f}-{score['test_accuracy_high']:.4f}",
-            f"{score['learning_rate']:.3g}",
-            f"{score['configured_test_accuracy']:.4f}",
+            f"{score['accuracy']:.4f}",
+            f"{score['low']:.4f}-{score['high']:.4f}",
+            f"{score['rate']:.3g}",
+            f"{COMPARISON.optimizers[name].configured.test_accuracy.mean:.4f}",
         ]
         for name, score in METRICS["optimizers"].items()
     }
     diverged = {row[0]: int(row[5].split()[0]) for row in shown}
-    assert diverged == {name: score["n_failed"] for name, score in METRICS["optimizers"].items()}
+    assert diverged == {name: score["failed"] for name, score in METRICS["optimizers"].items()}
 
 
-def test_the_verdict_and_the_warnings_are_those_of_the_metrics(open_page: Open) -> None:
+def test_the_verdict_and_its_lines_are_those_of_the_comparison(open_page: Open) -> None:
     visit = open_page(COMMITTED)
-    assert visit.page.locator(".verdict").inner_text() == METRICS["verdict"]
+    assert visit.page.locator(".verdict").inner_text() == COMPARISON.verdict
+    assert visit.page.locator(".details li").all_inner_texts() == list(COMPARISON.details)
+    looks = visit.page.locator("section[aria-labelledby=race] tbody tr").all()
+    assert [int(look.locator("th").inner_text()) for look in looks] == [
+        look.n_seeds for look in COMPARISON.looks
+    ]
+
+
+def test_the_warnings_are_as_many_as_the_metrics_count(open_page: Open) -> None:
+    visit = open_page(COMMITTED)
     n_warnings = METRICS["warnings"]
     assert visit.count(".warnings li") == n_warnings
     told = visit.page.locator("header a").all_inner_texts()
@@ -284,7 +295,7 @@ def drawn_intervals(visit: Visit) -> int:
 
 
 @pytest.mark.parametrize(
-    ("case", "n_intervals"), [("one", 1), ("one_diverged", 2), ("all_diverged", 0), ("one_seed", 0)]
+    ("case", "n_intervals"), [("one", 1), ("one_diverged", 2), ("all_diverged", 0)]
 )
 def test_an_interval_is_drawn_only_where_there_is_one(
     open_page: Open, rendered: Callable[[str], Path], case: str, n_intervals: int
@@ -308,7 +319,9 @@ def test_diverged_trials_are_told(open_page: Open, rendered: Callable[[str], Pat
 
     assert notes(some) == ["every trial failed"]
     assert notes(all_of_them) == ["every trial failed"] * 2
-    assert all_of_them.page.locator(".verdict").inner_text() == "Undecided: every trial failed."
+    assert all_of_them.page.locator(".verdict").inner_text() == (
+        "No optimizer can be taken: every trial failed."
+    )
     crosses = all_of_them.page.locator("#chart-sensitivity .mark-symbol.role-mark path")
     assert crosses.count() > 0
 

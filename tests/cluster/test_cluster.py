@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from distributed import Client
 
+from stages.common.confirmation import PREDICTIONS, ROWS
 from stages.common.errors import InputError
 from stages.common.params import Params
+from stages.confirm.race import confirm
 from stages.engine import cluster as cluster_module
 from stages.engine.cluster import open_cluster
 from stages.engine.trial import Data, Trial, Work, Workers
@@ -21,15 +23,17 @@ from stages.engine.workers import open_threads, open_workers
 from stages.train.tuning import Trained, train
 from tests.cluster.conftest import PATIENCE_S, Cluster
 from tests.conftest import PROJECT
-from tests.examples import DATA, DATASET, bits, optimizer, small_params
+from tests.examples import DATA, DATASET, TEST, bits, optimizer, small_params, write_trained
 
 PARAMS = small_params(
     {"sgd": optimizer(class_name="SGD", learning_rate=0.01)},
     train={"epochs": 20},
-    tuning={"learning_rate_factors": [0.3, 1.0, 3.0], "seeds": [91, 92]},
-    confirmation={"seeds": [1, 2, 3, 4]},
+    tuning={"learning_rate_factors": [0.3, 1.0, 3.0], "n_settings": 3, "seeds": [91, 92]},
+    comparison={"margin": 1e-6},
+    confirmation={"first_seed": 1, "at_most": 15},
 )
-N_TRIALS = 6 + 4 + 4
+# Tuning, the first fresh seeds at the tuned and at the configured rate.
+N_TRIALS = 6 + 10 + 10
 KILLER_SEED = 3
 # A worker that counts its trials.
 COUNTING = """
@@ -126,6 +130,50 @@ def test_a_cluster_gives_the_same_bytes_and_gets_the_data_once(
     n_trained = count_trials(pair)
     assert sum(n_trained) == N_TRIALS
     assert min(n_trained) >= N_TRIALS / 4
+
+
+def test_a_race_on_a_cluster_gives_the_same_bytes_with_one_worker_and_with_two(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    params = small_params(
+        {
+            "sgd": optimizer(class_name="SGD", learning_rate=0.05),
+            "momentum": optimizer(class_name="SGD", learning_rate=0.05, momentum=0.1),
+        },
+        comparison={"margin": 1e-6},
+        confirmation={"first_seed": 100, "at_most": 15},
+    )
+
+    def race(workers: Workers, store: str) -> list[bytes]:
+        confirmed = confirm(
+            params,
+            DATASET,
+            DATA,
+            TEST,
+            store_folder=tmp_path / store,
+            workers=workers,
+            runs=tmp_path / "runs",
+        )
+        assert len(list((tmp_path / store).glob("*/*.npz"))) == 10
+        return [ROWS.encode(confirmed.rows), PREDICTIONS.encode(confirmed.predictions)]
+
+    with open_threads(1) as workers:
+        for name in params.optimizers:
+            trained = train(
+                name, params, DATASET, DATA, store_folder=tmp_path / "train", workers=workers
+            )
+            write_trained(tmp_path / "runs" / name, trained)
+        in_threads = race(workers, "threads")
+    cluster.start_worker("one", preload=COUNTING)
+    cluster.wait_for({"one"})
+    with open_cluster(cluster.address) as workers:
+        assert race(workers, "one worker") == in_threads
+    cluster.start_worker("two", preload=COUNTING)
+    cluster.wait_for({"one", "two"})
+    with open_cluster(cluster.address) as workers:
+        assert race(workers, "two workers") == in_threads
+    assert sum(count_trials(cluster)) == 20
+    assert min(count_trials(cluster)) > 0
 
 
 def test_what_the_store_has_is_not_sent(pair: Cluster, local: list[Any], tmp_path: Path) -> None:

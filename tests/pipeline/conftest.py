@@ -24,6 +24,10 @@ CONTENT = (
     "Makefile",
     "requirements.txt",
 )
+# So small that a close race ends at `at_most` seeds and not before.
+MARGIN = 0.0001
+# One of tuning, and ten fresh seeds at each rate.
+N_TRIALS = 21
 PARAMS = small_params(
     {
         "sgd": optimizer(class_name="SGD", learning_rate=0.1),
@@ -42,8 +46,9 @@ PARAMS = small_params(
         },
     },
     train={"jit_compile": "auto"},
-    tuning={"learning_rate_factors": [3.16], "seeds": [1]},
-    confirmation={"seeds": [42, 43]},
+    tuning={"learning_rate_factors": [3.16], "n_settings": 1, "seeds": [1], "final_seeds": []},
+    comparison={"margin": MARGIN},
+    confirmation={"first_seed": 42, "at_most": 10},
 )
 
 

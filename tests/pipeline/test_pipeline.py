@@ -12,10 +12,11 @@ import pytest
 import vl_convert
 import yaml
 
-from tests.pipeline.conftest import Workspace, environment, lay_out, stages_that_ran
+from tests.pipeline.conftest import N_TRIALS, Workspace, environment, lay_out, stages_that_ran
 
 TRAIN = ["train@sgd", "train@adam"]
 CONCLUDE = ["evaluate", "report"]
+DECIDE = ["confirm", *CONCLUDE]
 
 
 @pytest.mark.parametrize(
@@ -26,21 +27,21 @@ CONCLUDE = ["evaluate", "report"]
             "params.yaml",
             "learning_rate: 0.001",
             "learning_rate: 0.002",
-            ["sources", "train@adam", *CONCLUDE],
+            ["sources", "train@adam", *DECIDE],
             id="one optimizer's rate",
         ),
         pytest.param(
             "params.yaml",
             "optimizers:\n",
             "optimizers:\n  lion: {class_name: Lion, learning_rate: 0.001}\n",
-            ["sources", "train@lion", *CONCLUDE],
+            ["sources", "train@lion", *DECIDE],
             id="new optimizer",
         ),
         pytest.param(
             "params.yaml",
             "seed: 42",
             "seed: 43",
-            ["preprocess", *TRAIN, *CONCLUDE],
+            ["preprocess", *TRAIN, *DECIDE],
             id="the split's seed",
         ),
         pytest.param(
@@ -55,15 +56,50 @@ CONCLUDE = ["evaluate", "report"]
             "stages/engine/loop.py",
             "VALIDATION_CHUNK = 1000",
             "VALIDATION_CHUNK = 999",
-            TRAIN,
+            [*TRAIN, "confirm"],
             id="a line of the engine",
         ),
         pytest.param(
-            "stages/evaluate/statistics.py",
-            "Mean with Student's t-interval.",
-            "The mean with Student's t-interval.",
+            "stages/inference/pairs.py",
+            "Every two optimizers: ",
+            "All pairs of optimizers: ",
             ["evaluate"],
-            id="a statistic's docstring",
+            id="the docstring of a statistic that the race does not need",
+        ),
+        pytest.param(
+            "stages/inference/looks.py",
+            "When the race is looked at",
+            "At which seeds the race is looked at",
+            ["confirm", "evaluate"],
+            id="the docstring of a statistic that the race needs",
+        ),
+        pytest.param(
+            "params.yaml",
+            "margin: 0.0001",
+            "margin: 0.5",
+            DECIDE,
+            id="the margin",
+        ),
+        pytest.param(
+            "params.yaml",
+            "at_most: 10",
+            "at_most: 15",
+            DECIDE,
+            id="more fresh seeds",
+        ),
+        pytest.param(
+            "params.yaml",
+            "first_seed: 42",
+            "first_seed: 43",
+            [*TRAIN, *DECIDE],
+            id="other fresh seeds",
+        ),
+        pytest.param(
+            "params.yaml",
+            "target_accuracy: auto",
+            "target_accuracy: 0.5",
+            CONCLUDE,
+            id="the target",
         ),
     ],
 )
@@ -85,9 +121,9 @@ def test_a_removed_optimizer_is_gone_from_every_result_and_comes_back_untrained(
     params = (workspace.folder / "params.yaml").read_text(encoding="utf-8")
     before, _, _ = params.partition("  adam:")
     (workspace.folder / "params.yaml").write_text(before, encoding="utf-8")
-    assert workspace.reproduce() == ["sources", *CONCLUDE]
+    assert workspace.reproduce() == ["sources", *DECIDE]
     assert list(metrics(workspace)["optimizers"]) == ["sgd"]
-    results = ["metrics.json", "evaluation", "plots", "report", "runs"]
+    results = ["metrics.json", "evaluation", "plots", "report", "runs", "confirmation"]
     found = workspace.run(
         "grep", "--recursive", "--files-with-matches", "adam", *results, check=False
     )
@@ -118,12 +154,12 @@ def test_an_edit_of_own_code_runs_the_optimizers_that_import_it(workspace: Works
         "optimizers:\n",
         "optimizers:\n  sign: {class_name: optimizers/sign.py:Sign, learning_rate: 0.001}\n",
     )
-    assert workspace.reproduce() == ["sources", "train@sign", *CONCLUDE]
-    rate = metrics(workspace)["optimizers"]["sign"]["test_accuracy"]
+    assert workspace.reproduce() == ["sources", "train@sign", *DECIDE]
+    rate = metrics(workspace)["optimizers"]["sign"]["accuracy"]
     # What it imports, for other results; then a file that nothing imports.
     (own / "scale.py").write_text("SCALE = 100.0\n", encoding="utf-8")
-    assert workspace.reproduce() == ["sources", "train@sign", *CONCLUDE]
-    assert metrics(workspace)["optimizers"]["sign"]["test_accuracy"] != rate
+    assert workspace.reproduce() == ["sources", "train@sign", *DECIDE]
+    assert metrics(workspace)["optimizers"]["sign"]["accuracy"] != rate
     (own / "unused.py").write_text("SCALE = 2.0\n", encoding="utf-8")
     assert workspace.reproduce() == ["sources"]
 
@@ -145,13 +181,22 @@ def test_more_epochs_train_all_and_going_back_to_an_earlier_setting_trains_nothi
     workspace: Workspace,
 ) -> None:
     workspace.edit("params.yaml", "epochs: 2", "epochs: 3")
-    assert workspace.reproduce() == [*TRAIN, *CONCLUDE]
+    assert workspace.reproduce() == [*TRAIN, *DECIDE]
     workspace.git("checkout", "params.yaml")
     assert workspace.reproduce() == CONCLUDE
     assert workspace.git("status", "--porcelain") == ""
 
 
-ALL = ["sources", "download", "preprocess", "train@sgd", "train@adam", "evaluate", "report"]
+ALL = [
+    "sources",
+    "download",
+    "preprocess",
+    "train@sgd",
+    "train@adam",
+    "confirm",
+    "evaluate",
+    "report",
+]
 
 
 def test_a_fresh_clone_ends_in_the_same_bytes(reproduced: Workspace, tmp_path: Path) -> None:
@@ -186,7 +231,7 @@ def test_a_killed_stage_goes_on_where_it_was_and_ends_in_the_same_bytes(
 
     command = (sys.executable, "-m", "stages.train", "adam")
     kept: dict[Path, float] = {}
-    for n_trials in (1, 3, 4):
+    for n_trials in (1, 3, 15):
         process = subprocess.Popen(command, cwd=workspace.folder, env=environment())
         while len(trials()) < n_trials and process.poll() is None:
             pass
@@ -197,11 +242,75 @@ def test_a_killed_stage_goes_on_where_it_was_and_ends_in_the_same_bytes(
     output = workspace.run(*command)
     assert f"{len(kept)} kept" in output
     assert trials().items() >= kept.items()
-    assert len(trials()) == 5  # one of tuning, and two seeds at each rate
+    assert len(trials()) == N_TRIALS
     assert {path.name: path.read_bytes() for path in run.iterdir()} == undisturbed
 
 
-@pytest.mark.parametrize("stage", ["sources", "download", "preprocess", "report"])
+def n_kept(workspace: Workspace) -> int:
+    """Trials that the store has."""
+    return len(list(workspace.folder.glob(".cache/trials/*/[!.]*.npz")))
+
+
+def test_a_margin_that_ten_seeds_decide_trains_nothing(workspace: Workspace) -> None:
+    before = n_kept(workspace)
+    workspace.edit("params.yaml", "margin: 0.0001", "margin: 0.9")
+    workspace.edit("params.yaml", "at_most: 10", "at_most: 160")
+    assert workspace.reproduce() == DECIDE
+    assert n_kept(workspace) == before
+    assert metrics(workspace)["seeds"] == 10
+
+
+def make_race_close(workspace: Workspace) -> None:
+    """Two optimizers that hardly differ, trained and confirmed with ten seeds."""
+    workspace.edit("params.yaml", "class_name: Adam", "class_name: SGD")
+    workspace.edit("params.yaml", "learning_rate: 0.001", "learning_rate: 0.09")
+    assert workspace.reproduce("confirm") == ["sources", "train@adam", "confirm"]
+
+
+def test_more_fresh_seeds_train_those_alone(workspace: Workspace) -> None:
+    make_race_close(workspace)
+    before = n_kept(workspace)
+    for at_most, earlier in ((15, 10), (20, 15)):
+        workspace.edit("params.yaml", f"at_most: {earlier}", f"at_most: {at_most}")
+        assert workspace.reproduce() == DECIDE
+        assert n_kept(workspace) - before == 2 * (at_most - 10)
+        assert metrics(workspace)["seeds"] == at_most
+
+
+def test_a_race_that_was_killed_goes_on_where_it_was_and_ends_in_the_same_bytes(
+    workspace: Workspace,
+) -> None:
+    make_race_close(workspace)
+    workspace.edit("params.yaml", "at_most: 10", "at_most: 20")
+    results, store = workspace.folder / "confirmation", workspace.folder / ".cache"
+    shutil.rmtree(store)
+    command = (sys.executable, "-m", "stages.confirm")
+
+    def trials() -> dict[Path, int]:
+        return {path: path.stat().st_ino for path in store.glob("trials/*/[!.]*.npz")}
+
+    kept: dict[Path, int] = {}
+    for n_trials in (1, 8, 15):
+        process = subprocess.Popen(command, cwd=workspace.folder, env=environment())
+        while len(trials()) < n_trials and process.poll() is None:
+            pass
+        process.kill()
+        process.wait()
+        assert trials().items() >= kept.items()
+        kept = trials()
+        assert len(kept) < 20
+    output = workspace.run(*command)
+    assert "kept" in output
+    assert trials().items() >= kept.items()
+    assert len(trials()) == 20  # ten further seeds of both
+    resumed = {path.name: path.read_bytes() for path in results.iterdir()}
+    shutil.rmtree(store)
+    shutil.rmtree(results)
+    workspace.run(*command)
+    assert {path.name: path.read_bytes() for path in results.iterdir()} == resumed
+
+
+@pytest.mark.parametrize("stage", ["sources", "download", "preprocess", "evaluate", "report"])
 def test_a_stage_without_networks_never_loads_tensorflow(workspace: Workspace, stage: str) -> None:
     program = (
         f"import runpy, sys; runpy.run_module('stages.{stage}', run_name='__main__'); "
@@ -212,9 +321,9 @@ def test_a_stage_without_networks_never_loads_tensorflow(workspace: Workspace, s
 
 def test_an_experiment_changes_one_line_and_shows_in_the_differences(workspace: Workspace) -> None:
     output = workspace.dvc("exp", "run", "-S", "optimizers.adam.learning_rate=0.01")
-    assert stages_that_ran(output) == ["sources", "train@adam", "evaluate", "report"]
+    assert stages_that_ran(output) == ["sources", "train@adam", "confirm", "evaluate", "report"]
     assert workspace.git("diff", "--numstat", "params.yaml").split() == ["1", "1", "params.yaml"]
-    assert "optimizers.adam.test_accuracy" in workspace.dvc("metrics", "diff")
+    assert "optimizers.adam.accuracy" in workspace.dvc("metrics", "diff")
     assert "optimizers.sgd" not in workspace.dvc("metrics", "diff")
     assert workspace.dvc("params", "diff").splitlines()[1:] == [
         "params.yaml  optimizers.adam.learning_rate  0.001   0.01"
@@ -225,7 +334,7 @@ def test_an_experiment_changes_one_line_and_shows_in_the_differences(workspace: 
 def test_metrics_show_gives_few_numbers_per_optimizer(workspace: Workspace) -> None:
     columns = workspace.dvc("metrics", "show", "--md").splitlines()[0].split("|")
     names = [column.strip() for column in columns if "optimizers.adam." in column]
-    assert "optimizers.adam.test_accuracy" in names
+    assert "optimizers.adam.accuracy" in names
     assert len(names) <= 6
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Workspace, environment
+from tests.pipeline.conftest import N_TRIALS, Workspace, environment
 
 ANOTHER_RATE = ("params.yaml", "learning_rate: 0.001", "learning_rate: 0.002")
 ANOTHER_SPLIT = ("params.yaml", "seed: 42", "seed: 43")
@@ -92,7 +92,8 @@ def md5(content: bytes) -> str:
 def test_at_the_same_commit_a_colleague_runs_nothing_and_has_every_byte(team: Team) -> None:
     assert team.colleague.reproduce("--pull") == []
     assert n_trials(team.colleague) == 0
-    results = ("metrics.json", "runs", "data", "evaluation", "plots", "report", "dvc.lock")
+    folders = ("runs", "data", "confirmation", "evaluation", "plots", "report")
+    results = ("metrics.json", "dvc.lock", *folders)
     assert contents(team.colleague, *results) == contents(team.owner, *results)
     assert team.colleague.git("status", "--porcelain") == ""
 
@@ -123,13 +124,13 @@ def test_an_added_optimizer_is_the_only_one_that_a_colleague_trains(team: Team) 
     lion = "optimizers:\n  lion: {class_name: Lion, learning_rate: 0.001}\n"
     team.colleague.edit("params.yaml", "optimizers:\n", lion)
     assert team.colleague.reproduce("--pull", "train") == ["sources", "train@lion"]
-    assert n_trials(team.colleague) == 5  # one of tuning, and two seeds at each rate
+    assert n_trials(team.colleague) == N_TRIALS
 
 
 def test_the_remote_holds_data_and_runs_and_nothing_that_git_tracks(team: Team) -> None:
     tracked = team.owner.git("ls-files", "-z").split("\0")[:-1]
-    assert {"metrics.json", "report/index.html", "evaluation/scores.csv"} <= set(tracked)
-    assert team.objects().keys() == hashes(team.owner, "data", "runs")
+    assert {"metrics.json", "report/index.html", "evaluation/pairs.csv"} <= set(tracked)
+    assert team.objects().keys() == hashes(team.owner, "data", "runs", "confirmation")
     assert team.objects().keys().isdisjoint(hashes(team.owner, *tracked))
 
 
@@ -160,7 +161,10 @@ def test_two_clones_may_push_at_once(team: Team) -> None:
     assert [push.wait() for push in pushes] == [0, 0]
     pushed = {name: md5(path.read_bytes()) for name, path in team.objects().items()}
     assert list(pushed) == list(pushed.values())
-    assert set().union(*(hashes(clone, "data", "runs") for clone in clones)) == pushed.keys()
+    assert (
+        set().union(*(hashes(clone, "data", "runs", "confirmation") for clone in clones))
+        == pushed.keys()
+    )
 
 
 def test_a_damaged_file_is_made_again_and_not_believed(team: Team) -> None:
@@ -198,7 +202,7 @@ def test_an_unreachable_remote_stops_a_pull_and_nothing_is_lost(
 def test_an_unreachable_remote_stops_a_push_and_nothing_is_lost(
     team: Team, place: str | None, message: str
 ) -> None:
-    before = contents(team.owner, ".dvc/cache", "data", "runs")
+    before = contents(team.owner, ".dvc/cache", "data", "runs", "confirmation")
     if place:
         team.owner.edit(".dvc/config.local", f"../../{team.remote.name}", f"../{place}")
     else:
@@ -206,5 +210,5 @@ def test_an_unreachable_remote_stops_a_push_and_nothing_is_lost(
     output = team.owner.dvc(*PUSH, check=False)
     assert "ERROR" in output
     assert message in output
-    assert contents(team.owner, ".dvc/cache", "data", "runs") == before
+    assert contents(team.owner, ".dvc/cache", "data", "runs", "confirmation") == before
     assert team.owner.git("status", "--porcelain") == ""

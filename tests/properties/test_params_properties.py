@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stages.common.errors import InputError
-from stages.common.params import Params, load_params, read_yaml
+from stages.common.params import Params, fresh_seeds, load_params, read_yaml
 
 SECTIONS = {
     "dataset": {
@@ -31,8 +31,13 @@ SECTIONS = {
     "split": {"validation_fraction": 0.2, "seed": 42, "stratify": False},
     "model": {"name": "mlp", "hidden_units": [100], "activation": "relu", "dropout": 0.0},
     "train": {"epochs": 5, "batch_size": 32, "jit_compile": "auto"},
-    "tuning": {"learning_rate_factors": [0.1, 1.0, 10.0], "seeds": [1, 2, 3]},
-    "confirmation": {"seeds": [42, 43]},
+    "tuning": {
+        "learning_rate_factors": [0.1, 1.0, 10.0],
+        "n_settings": 5,
+        "seeds": [1, 2, 3],
+        "final_seeds": [4, 5],
+    },
+    "confirmation": {"first_seed": 42, "at_most": 20},
     "comparison": {"confidence": 0.95, "margin": 0.002, "target_accuracy": "auto"},
     "optimizers": {"sgd": {"class_name": "SGD", "learning_rate": 0.1}},
 }
@@ -99,22 +104,27 @@ def test_an_optimizer_s_name_is_accepted_if_it_can_name_a_stage(path: Path, name
             load(path, content)
 
 
-seeds = st.lists(st.integers(0, 9), min_size=1, max_size=5)
+seeds = st.lists(st.integers(0, 20), max_size=4)
 
 
 @settings(deadline=None)
-@given(tuning=seeds, confirmation=seeds)
-def test_seeds_are_accepted_if_each_stands_once_in_both_lists(
-    path: Path, tuning: list[int], confirmation: list[int]
+@given(
+    first=seeds.filter(len), final=seeds, first_seed=st.integers(0, 15), at_most=st.integers(10, 12)
+)
+def test_seeds_are_accepted_if_no_trial_would_be_made_twice(
+    path: Path, first: list[int], final: list[int], first_seed: int, at_most: int
 ) -> None:
-    factors = SECTIONS["tuning"]["learning_rate_factors"]
-    content = with_section("tuning", {"learning_rate_factors": factors, "seeds": tuning})
-    content["confirmation"] = {"seeds": confirmation}
-    both = [*tuning, *confirmation]
+    tuning = {**SECTIONS["tuning"], "seeds": first, "final_seeds": final}
+    content = with_section("tuning", tuning)
+    content["confirmation"] = {"first_seed": first_seed, "at_most": at_most}
+    fresh = range(first_seed, first_seed + at_most)
+    both = [*first, *final, *fresh]
     if len(set(both)) == len(both):
-        assert load(path, json.dumps(content)).confirmation.seeds == tuple(confirmation)
+        params = load(path, json.dumps(content))
+        assert fresh_seeds(params.confirmation, at_most) == tuple(fresh)
     else:
-        with pytest.raises(InputError, match=r"seeds: .*(repeated|tuning never saw)"):
+        told = r"seeds?: .*(repeated|already|tuning never saw)"
+        with pytest.raises(InputError, match=told):
             load(path, json.dumps(content))
 
 

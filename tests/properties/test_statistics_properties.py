@@ -1,49 +1,67 @@
-"""What holds of every interval, ranking and verdict."""
+"""What holds of every interval, level, pair and race."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from fractions import Fraction
+from itertools import pairwise
+from math import inf, nan
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from stages.common.results import Pair
-from stages.evaluate.pairs import Sample, compare_pairs, rank
-from stages.evaluate.statistics import adjust_by_holm, estimate
-from stages.evaluate.verdict import Verdict, judge
+from stages.common.files import FloatArray
+from stages.inference.estimates import estimate, p_of_failures, paired_difference
+from stages.inference.looks import looks, nominal_level
+from stages.inference.pairs import PairResult, compare_pairs
+from stages.inference.race import Race, Rules, run_race
 
-CONFIDENCE, MARGIN, N_TEST = 0.95, 0.002, 1000
-N_SEEDS = 5
+CONFIDENCE, N_TEST = 0.95, 1000
+RULES = Rules(margin=0.002, confidence=CONFIDENCE, resolution=1 / N_TEST, at_most=30)
 samples_of_values = st.lists(st.floats(0, 1), min_size=2, max_size=20)
-# Exact, so that nothing depends on rounding.
-p_values_of_tests = st.lists(st.fractions(0, 1, max_denominator=100), min_size=1, max_size=12)
+levels = st.floats(1e-5, 0.4)
+# Ascending numbers of seeds, at least one apart.
+numbers_of_seeds = st.lists(st.integers(2, 200), min_size=1, max_size=6, unique=True).map(sorted)
+scores_or_failures = st.lists(
+    st.tuples(*[st.one_of(st.just(nan), st.floats(0, 1))] * 2), min_size=2, max_size=20
+).map(lambda rows: np.array(rows).T)
 
 
 @st.composite
-def draw_samples(draw: st.DrawFn) -> dict[str, Sample]:
-    """Two to five optimizers, no two with the same mean, that share what a seed does."""
-    n_optimizers = draw(st.integers(2, 5))
-    seeds = [draw(st.integers(-9, 9)) for _ in range(N_SEEDS)]
-    samples = {}
-    for index in range(n_optimizers):
+def draw_scores(draw: st.DrawFn, *, with_failures: bool = True) -> dict[str, FloatArray]:
+    """Two to four optimizers, no two with the same mean, that share what a seed does."""
+    seeds = np.array(draw(st.lists(st.integers(-9, 9), min_size=30, max_size=30)))
+    scores = {}
+    for index in range(draw(st.integers(2, 4))):
         # Of a thousand images; the last one sets the means apart.
-        right = [draw(st.integers(800, 820)) + seed for seed in seeds]
-        accuracies = dict(enumerate((n + index * 1e-4) / N_TEST for n in right))
-        n_failed = draw(st.sampled_from([0, 0, 0, 1, 2, N_SEEDS]))
-        for seed in range(n_failed):
-            del accuracies[seed]
-        samples[f"optimizer {index}"] = Sample(accuracies, n_failed)
-    return samples
+        own = draw(st.lists(st.integers(800, 812), min_size=30, max_size=30))
+        ahead = draw(st.sampled_from([0, 0, 2, 9]))
+        values = (np.array(own) + seeds + ahead + index * 1e-4) / N_TEST
+        if with_failures:
+            values[: draw(st.sampled_from([0, 0, 0, 1, 2]))] = nan
+        scores[f"optimizer {index}"] = values
+    return scores
 
 
-def compare(samples: Mapping[str, Sample]) -> tuple[Pair, ...]:
-    return compare_pairs(samples, confidence=CONFIDENCE, margin=MARGIN, n_test=N_TEST)
+def cut(scores: Mapping[str, FloatArray], n_seeds: int) -> dict[str, FloatArray]:
+    return {name: values[:n_seeds] for name, values in scores.items()}
 
 
-def judged(samples: Mapping[str, Sample]) -> Verdict:
-    pairs = compare(samples)
-    return judge(samples, pairs, samples, pairs, MARGIN)
+def summary(results: tuple[PairResult, ...]) -> dict[tuple[str, str], tuple[str, int]]:
+    return {(pair.first, pair.second): (pair.label, pair.n_seeds) for pair in results}
+
+
+def is_close(first: Race, second: Race) -> bool:
+    """The same looks, but for the last bits of their bounds."""
+    rows = [
+        [(look.n_seeds, look.leader, set(look.racing), set(look.beaten)) for look in race.looks]
+        for race in (first, second)
+    ]
+    bounds = [
+        [inf if look.bound is None else look.bound for look in race.looks]
+        for race in (first, second)
+    ]
+    same_end = (first.is_over, first.next_n_seeds) == (second.is_over, second.next_n_seeds)
+    return rows[0] == rows[1] and bounds[0] == pytest.approx(bounds[1], abs=1e-9) and same_end
 
 
 def ends(values: list[float]) -> tuple[float, float, float]:
@@ -80,108 +98,140 @@ def test_more_confidence_needs_a_wider_interval(values: list[float], less: float
     assert low <= (narrow.low or 0.0) <= (narrow.high or 0.0) <= high
 
 
-@given(p_values_of_tests, st.fractions(0, "0.999", max_denominator=1000))
-def test_holm_s_adjusted_p_tells_what_his_procedure_rejects(
-    p_values: list[Fraction], alpha: Fraction
+@given(samples_of_values, st.floats(0, 1))
+def test_a_resolution_never_narrows_an_interval(values: list[float], resolution: float) -> None:
+    low, _, high = ends(values)
+    wide = estimate(values, CONFIDENCE, resolution=resolution)
+    assert wide.low is not None
+    assert wide.high is not None
+    assert wide.low <= low <= high <= wide.high
+
+
+@given(scores_or_failures)
+def test_a_difference_turned_round_is_the_same_with_the_other_sign(scores: FloatArray) -> None:
+    first, second = scores
+    there = paired_difference(first, second, 1 / N_TEST)
+    back = paired_difference(second, first, 1 / N_TEST)
+    if there is None or back is None:
+        assert there is back is None
+    else:
+        assert (there.n, there.mean, there.error) == (back.n, -back.mean, back.error)
+
+
+@given(scores_or_failures)
+def test_only_one_of_two_can_be_found_to_fail_more(scores: FloatArray) -> None:
+    p = sorted((p_of_failures(*scores), p_of_failures(*scores[::-1])))
+    assert 0 < p[0] <= 1 >= p[1]
+    assert p[0] + p[1] >= 1 - 1e-12
+
+
+@given(numbers_of_seeds, levels)
+def test_a_look_may_spend_no_less_than_it_adds_and_never_all(
+    numbers: list[int], level: float
 ) -> None:
-    # As the paper has it: from the smallest p on, against alpha / n, alpha / (n - 1), ..., until
-    # the first that is larger.
-    order, n_rejected = sorted(p_values), 0
-    while n_rejected < len(order) and order[n_rejected] <= alpha / (len(order) - n_rejected):
-        n_rejected += 1
-    rejected = [
-        p for p, adj in zip(p_values, adjust_by_holm(p_values), strict=True) if adj <= alpha
-    ]
-    assert sorted(rejected) == order[:n_rejected]
+    j = len(numbers)
+    assert level / (j * (j + 1)) * (1 - 1e-6) <= nominal_level(tuple(numbers), level) < level
 
 
-@given(p_values_of_tests, st.data())
-def test_the_order_of_the_tests_changes_no_adjusted_p(
-    p_values: list[Fraction], data: st.DataObject
+@given(numbers_of_seeds, levels, st.floats(1.01, 2))
+def test_a_larger_level_makes_a_look_easier(
+    numbers: list[int], level: float, factor: float
 ) -> None:
-    order = data.draw(st.permutations(range(len(p_values))))
-    adjusted = adjust_by_holm(p_values)
-    assert adjust_by_holm([p_values[i] for i in order]) == [adjusted[i] for i in order]
+    seeds = tuple(numbers)
+    assert nominal_level(seeds, level) < nominal_level(seeds, level * factor)
 
 
-@given(st.lists(st.floats(0, 1), max_size=12))
-def test_an_adjusted_p_lies_between_the_raw_one_and_bonferroni_s(p_values: list[float]) -> None:
-    n = len(p_values)
-    for p, adjusted in zip(p_values, adjust_by_holm(p_values), strict=True):
-        assert p <= adjusted <= min(n * p, 1)
-
-
-@given(p_values_of_tests)
-def test_the_smallest_adjusted_p_is_bonferroni_s(p_values: list[Fraction]) -> None:
-    assert min(adjust_by_holm(p_values)) == min(len(p_values) * min(p_values), 1)
-
-
-@given(st.lists(st.floats(0, 1), max_size=12))
-def test_a_larger_p_has_no_smaller_adjusted_p(p_values: list[float]) -> None:
-    pairs = sorted(zip(p_values, adjust_by_holm(p_values), strict=True))
-    adjusted = [after for _, after in pairs]
-    assert adjusted == sorted(adjusted)
-    assert len(dict(pairs)) == len(set(pairs)), "equal p-values have equal adjusted ones"
-
-
-@settings(deadline=None)
-@given(draw_samples(), st.data())
-def test_a_failed_trial_never_improves_a_rank_or_a_claim(
-    before: dict[str, Sample], data: st.DataObject
+@settings(deadline=None, max_examples=60)
+@given(draw_scores(), st.data())
+def test_the_order_of_the_optimizers_changes_nothing(
+    scores: dict[str, FloatArray], data: st.DataObject
 ) -> None:
-    name = data.draw(st.sampled_from([n for n in before if before[n].accuracies] or [None]))
-    if name is None:
-        return
-    seed = data.draw(st.sampled_from(sorted(before[name].accuracies)))
-    kept = {s: score for s, score in before[name].accuracies.items() if s != seed}
-    after = before | {name: Sample(kept, before[name].n_failed + 1)}
-    ranks = [rank(each).index(name) for each in (before, after)]
-    assert ranks[0] <= ranks[1]
-    claims = [
-        {
-            (pair.first, pair.second, pair.label)
-            for pair in compare(each)
-            if (pair.label == "better" and pair.first == name) or pair.label == "tied"
-        }
-        for each in (before, after)
-    ]
-    assert {claim for claim in claims[1] if name in claim} <= claims[0]
-    assert judged(after).best != name
+    others = {name: scores[name] for name in data.draw(st.permutations(sorted(scores)))}
+    assert summary(compare_pairs(others, RULES)) == summary(compare_pairs(scores, RULES))
+    assert is_close(run_race(others, RULES), run_race(scores, RULES))
 
 
-@settings(deadline=None)
-@given(draw_samples(), st.data())
-def test_other_names_in_another_order_change_no_label(
-    samples: dict[str, Sample], data: st.DataObject
+@settings(deadline=None, max_examples=60)
+@given(draw_scores(), st.sampled_from([-0.5, -0.125, 0.125]))
+def test_a_shift_of_all_scores_changes_nothing(scores: dict[str, FloatArray], shift: float) -> None:
+    shifted = {name: values + shift for name, values in scores.items()}
+    assert summary(compare_pairs(shifted, RULES)) == summary(compare_pairs(scores, RULES))
+    assert is_close(run_race(shifted, RULES), run_race(scores, RULES))
+
+
+@settings(deadline=None, max_examples=60)
+@given(draw_scores(), st.integers(10, 30))
+def test_more_seeds_only_add_looks(scores: dict[str, FloatArray], n_seeds: int) -> None:
+    before, after = run_race(cut(scores, n_seeds), RULES), run_race(scores, RULES)
+    assert after.looks[: len(before.looks)] == before.looks
+    assert before.is_over == (before.looks == after.looks)
+    made = [n for n in looks(RULES.at_most) if n <= n_seeds]
+    assert [look.n_seeds for look in before.looks] == made[: len(before.looks)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(draw_scores())
+def test_a_race_hangs_together(scores: dict[str, FloatArray]) -> None:
+    race = run_race(scores, RULES)
+    assert set(race.looks[0].racing) == set(scores)
+    for look in race.looks:
+        assert set(look.beaten) < set(look.racing)
+        assert look.leader in set(look.racing) - set(look.beaten)
+        assert look.bound is None or look.bound >= 0
+    for before, after in pairwise(race.looks):
+        assert set(after.racing) == set(before.racing) - set(before.beaten)
+        assert before.bound is None or before.bound > RULES.margin
+        if before.leader == after.leader and before.bound is not None:
+            assert after.bound is not None
+            assert after.bound <= before.bound
+    last = race.looks[-1]
+    is_reached = last.bound is not None and last.bound <= RULES.margin
+    assert race.is_over
+    assert is_reached or last.n_seeds == RULES.at_most
+
+
+@settings(deadline=None, max_examples=60)
+@given(draw_scores(), st.integers(10, 29))
+def test_what_is_better_stays_better_with_more_seeds(
+    scores: dict[str, FloatArray], n_seeds: int
 ) -> None:
-    names = data.draw(st.permutations(sorted(samples)))
-    renamed = dict(zip(samples, names, strict=True))
-    order = data.draw(st.permutations(sorted(samples)))
-    others = {renamed[name]: samples[name] for name in order}
-    # Where all failed, or scores are equal, the name decides who comes first.
-    merits = [(s.n_failed, sum(s.accuracies.values())) for s in samples.values()]
-    if len(set(merits)) < len(merits):
-        return
-    expected = [
-        replace(pair, first=renamed[pair.first], second=renamed[pair.second])
-        for pair in compare(samples)
-    ]
-    assert sorted(compare(others), key=str) == sorted(expected, key=str)
+    before, after = (
+        {pair for pair in compare_pairs(some, RULES) if pair.label == "better"}
+        for some in (cut(scores, n_seeds), scores)
+    )
+    assert before <= after
 
 
-@settings(deadline=None)
-@given(draw_samples(), st.integers(-50, 50))
-def test_a_shift_of_all_accuracies_changes_no_label(samples: dict[str, Sample], shift: int) -> None:
-    shifted = {
-        name: Sample(
-            {seed: score + shift / N_TEST for seed, score in sample.accuracies.items()},
-            sample.n_failed,
-        )
-        for name, sample in samples.items()
-    }
-    labels = [
-        [(pair.first, pair.second, pair.label) for pair in compare(each)]
-        for each in (samples, shifted)
-    ]
-    assert labels[0] == labels[1]
-    assert judged(samples) == judged(shifted)
+@settings(deadline=None, max_examples=60)
+@given(draw_scores())
+def test_a_label_says_what_its_interval_says(scores: dict[str, FloatArray]) -> None:
+    for pair in compare_pairs(scores, RULES):
+        values = [scores[name][: pair.n_seeds] for name in (pair.first, pair.second)]
+        has_failures = bool(np.isnan(values).any())
+        assert (pair.label == "better") == (pair.p <= pair.nominal)
+        if pair.low is None or pair.high is None:
+            assert pair.label == "undecided" or has_failures
+            continue
+        if not has_failures:
+            assert (pair.low >= 0) == (pair.label == "better")
+        is_within = -RULES.margin <= pair.low and pair.high <= RULES.margin
+        is_tied = is_within and not has_failures and pair.label != "better"
+        assert (pair.label == "tied") == is_tied
+
+
+@settings(deadline=None, max_examples=60)
+@given(draw_scores(with_failures=False), st.data())
+def test_where_a_trial_failed_nothing_is_tied(
+    scores: dict[str, FloatArray], data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from(sorted(scores)))
+    seed = data.draw(st.integers(0, 9))
+    assume(not np.isnan(scores[name][seed]))
+    scores[name][seed] = nan
+    wide = Rules(margin=0.5, confidence=CONFIDENCE, resolution=1 / N_TEST, at_most=30)
+    labels = [pair.label for pair in compare_pairs(scores, wide) if name in pair_names(pair)]
+    assert "tied" not in labels
+
+
+def pair_names(pair: PairResult) -> set[str]:
+    return {pair.first, pair.second}

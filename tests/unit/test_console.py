@@ -53,10 +53,24 @@ def test_long_progress_without_a_terminal_is_a_line_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "LINE_INTERVAL_S", 0.0)
-    with Progress("a.gz", 300, "B") as progress:
-        for _ in range(3):
+    with Progress("a.gz", 400, "B") as progress:
+        for _ in range(4):
             progress.advance(100)
     first, second, end = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(r"a\.gz: 100 of 300 B, about \d+ s left", first)
-    assert re.fullmatch(r"a\.gz: 200 of 300 B, about \d+ s left", second)
-    assert re.fullmatch(r"a\.gz: 300 of 300 B, \d+\.\d s", end)
+    assert re.fullmatch(r"a\.gz: 200 of 400 B, about \d+ s left", first)
+    assert re.fullmatch(r"a\.gz: 300 of 400 B, about \d+ s left", second)
+    assert re.fullmatch(r"a\.gz: 400 of 400 B, \d+\.\d s", end)
+
+
+def test_the_time_left_counts_neither_what_was_kept_nor_the_first_units_compilation(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now_s)
+    with Progress("train adam", 20, "trials") as progress:
+        progress.find(10)
+        for took_s in (100.0, 3.0, 3.0, 3.0, 3.0):
+            now_s += took_s
+            progress.advance()
+        lines = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(", ")[2] for line in lines] == ["about 24 s left"]

@@ -1,6 +1,5 @@
-"""Speed, tolerance, memory and tuning budget, from trials with known scores."""
+"""Speed, tolerance and memory, from trials with known scores."""
 
-from collections.abc import Mapping, Sequence
 from math import nan
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 
 from stages.evaluate.criteria import (
     GridPoint,
-    advise_budget,
     epochs_to_target,
     good_rates,
     grid_points,
@@ -117,24 +115,24 @@ def test_a_trial_that_never_reaches_the_target_counts_in_the_median(
     curves: list[list[float]], n_failed: int, expected: tuple[int, float | None]
 ) -> None:
     tuned = group([0.9] * len(curves), curves, n_failed=n_failed)
-    found = measure(scored_run(tuned), target=0.8, guessing=0.25)
+    found = measure(scored_run(tuned), target=0.8)
     n_reached, epochs = expected
     assert (len(found.epochs_reached), found.epochs_to_target) == (n_reached, epochs)
     assert found.steps_to_target == (None if epochs is None else 5 * epochs)
 
 
 def test_without_a_target_none_is_reached() -> None:
-    found = measure(scored_run(group([0.9], [RISING])), target=None, guessing=0.25)
+    found = measure(scored_run(group([0.9], [RISING])), target=None)
     assert (found.epochs_reached, found.epochs_to_target, found.steps_to_target) == ((), None, None)
 
 
 def test_an_epoch_that_is_not_finite_reaches_no_target() -> None:
     tuned = group([0.9], [[nan, 0.9]])
-    assert measure(scored_run(tuned), target=0.8, guessing=0.25).epochs_to_target == 2
+    assert measure(scored_run(tuned), target=0.8).epochs_to_target == 2
 
 
 def test_state_is_counted_for_each_parameter() -> None:
-    found = measure(scored_run(group([0.9]), n_state=202), target=0.8, guessing=0.25)
+    found = measure(scored_run(group([0.9]), n_state=202), target=0.8)
     assert found.state_per_parameter == 2.02
 
 
@@ -143,75 +141,5 @@ def test_diverged_trials_are_counted_once_among_all(factor: float, share: float)
     tuning = {1.0: [0.8, None], 10.0: [0.9, 0.9]}
     tuned = group([0.9, 0.9], setting=list(tuning).index(factor), n_failed=2)
     configured = tuned if factor == 1 else group([0.8, 0.8, 0.8, 0.8], setting=0)
-    found = measure(scored_run(tuned, configured, tuning=tuning), target=0.8, guessing=0.25)
+    found = measure(scored_run(tuned, configured, tuning=tuning), target=0.8)
     assert found.failed_share == share
-
-
-@pytest.mark.parametrize(
-    ("tuning", "expected"),
-    [
-        ({1.0: [0.8, 0.9]}, [0.85]),
-        ({0.1: [0.5], 1.0: [0.9]}, [0.7, 0.9]),
-        ({1.0: [0.75], 10.0: [None]}, [0.5, 0.75]),
-        ({1.0: [0.75, None]}, [0.5]),
-        ({1.0: [None]}, [0.25]),
-    ],
-    ids=["one-rate", "two-rates", "diverged-rate", "diverged-trial", "all-diverged"],
-)
-def test_a_diverged_tuning_trial_is_worth_a_guess(
-    tuning: Mapping[float, Sequence[float | None]], expected: list[float]
-) -> None:
-    tuned = group([0.9], setting=list(tuning).index(1))
-    found = measure(scored_run(tuned, tuning=tuning), target=0.8, guessing=0.25)
-    assert found.expected_best == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("expected", "choices"),
-    [
-        ({"a": [0.8], "b": [0.9]}, "1 learning rate, take b"),
-        ({"a": [0.8, 0.8], "b": [0.9, 0.9]}, "1 or 2 learning rates, take b"),
-        (
-            {"a": [0.9, 0.9, 0.9], "b": [0.8, 0.95, 0.95]},
-            "1 learning rate, take a; for 2 or 3, b",
-        ),
-        (
-            {"a": [0.9, 0.9, 0.9], "b": [0.8, 0.891, 0.95]},
-            "1 learning rate, take a; for 2, any; for 3, b",
-        ),
-        (
-            {"a": [0.9, 0.8, 0.9], "b": [0.8, 0.9, 0.8]},
-            "1 learning rate, take a; for 2, b; for 3, a",
-        ),
-        (
-            {"c": [0.9, 0.9, 0.9], "a": [0.891, 0.891, 0.891], "b": [0.9, 0.9, 0.9]},
-            "1 to 3 learning rates, take any",
-        ),
-        (
-            {"d": [0.8, 0.9], "c": [0.8, 0.9], "b": [0.8, 0.891], "a": [0.9, 0.8]},
-            "1 learning rate, take a; for 2, b, c or d",
-        ),
-        ({"b": [0.9], "c": [0.889], "a": [0.899]}, "1 learning rate, take a or b"),
-        ({"a": [0.9], "b": [0.8, 0.95]}, "1 learning rate, take a"),
-    ],
-    ids=[
-        "one",
-        "range",
-        "overtaken",
-        "tie",
-        "to-and-fro",
-        "all-tied",
-        "three-of-four",
-        "two-of-three",
-        "unequal",
-    ],
-)
-def test_the_budget_names_who_is_within_a_point_of_the_best(
-    expected: Mapping[str, Sequence[float]], choices: str
-) -> None:
-    within = "(expected validation accuracy within 0.01)"
-    assert advise_budget(expected) == f"If you can try only {choices} {within}."
-
-
-def test_a_lonely_optimizer_has_no_budget() -> None:
-    assert advise_budget({"a": [0.8, 0.9]}) == ""

@@ -1,6 +1,7 @@
 """The files that pass between stages: what is written is read back, and nothing half-written."""
 
 import hashlib
+import json
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 import pytest
 
-from stages.common import data, results, runs
+from stages.common import confirmation, data, results, runs
+from stages.common.confirmation import PREDICTIONS, ROWS, Predictions, Scored, Unscored
 from stages.common.data import (
     DATASET,
     RAW_ARRAYS,
@@ -41,17 +43,14 @@ from stages.common.files import (
 )
 from stages.common.results import (
     ACCURACIES,
-    BUDGET,
     COMPARISON,
     CONFUSION,
     CURVES,
     METRICS,
     MISTAKES,
     PAIRS,
-    SCORES,
     TUNING,
     AccuracyPoint,
-    BudgetPoint,
     Comparison,
     Confirmed,
     ConfusionCell,
@@ -59,16 +58,15 @@ from stages.common.results import (
     CurvePoint,
     Estimate,
     Finding,
+    Look,
     Metrics,
     Mistakes,
     OptimizerMetrics,
     OptimizerResult,
     Pair,
-    ScoreRow,
     TuningPoint,
 )
 from stages.common.runs import (
-    ARCHITECTURE,
     EPOCHS,
     RUN,
     TRIALS,
@@ -126,7 +124,6 @@ TRAINED = Weights(
 )
 NOTHING = Estimate(None, None, None, None)
 CONFIRMED = Confirmed(
-    setting=0,
     learning_rate=0.1,
     n_trials=10,
     n_failed=1,
@@ -139,9 +136,9 @@ RESULT = OptimizerResult(
     class_name="SGD",
     tuned=CONFIRMED,
     configured=replace(CONFIRMED, learning_rate=1.0, test_accuracy=Estimate(0.8, 0.7, 0.9, 0.1)),
-    criteria=Criteria((4, 7, 8), 6.5, None, 0.01, 0.1, 0.05, 1.0, (0.5, 0.75)),
+    criteria=Criteria((4, 7, 8), 10, 7.5, None, 0.01, 0.1, 0.05, 1.0),
 )
-PAIR = Pair("sgd", "adam", "undecided", 1, None, None, None, None, None, 0.5, 0.01, None)
+PAIR = Pair("sgd", "adam", "undecided", 10, None, None, None, 0.25, 0.005, 0.5, 0.01)
 FINDING = Finding("edge_of_grid", ("sgd",), "Tuning chose the highest.", "Set a higher one.")
 COMPARED = Comparison(
     dataset=SHAPES,
@@ -152,22 +149,41 @@ COMPARED = Comparison(
     margin=0.002,
     target_accuracy=None,
     best="sgd",
-    verdict="Best is sgd.",
-    budget="Take sgd.",
+    bound=None,
+    n_seeds=15,
+    verdict="Take sgd.",
+    details=("None failed.", "These test images."),
     warnings=(FINDING, replace(FINDING, optimizers=())),
     optimizers={"sgd": RESULT},
-    pairs=(PAIR, replace(PAIR, label="better", n_seeds=10, p=0.01, n_seeds_needed=80)),
+    pairs=(PAIR, replace(PAIR, label="better", n_seeds=15, test_set_half_width=None)),
+    looks=(
+        Look(10, ("sgd", "adam"), "adam", 0.01, ()),
+        Look(15, ("sgd", "adam"), "sgd", None, ("adam",)),
+    ),
     versions={"keras": "3"},
 )
 TOLD = Metrics(
     best=None,
-    verdict="Undecided.",
+    bound=0.00206727,
+    seeds=160,
     warnings=2,
     optimizers={
-        "adam": OptimizerMetrics(n_failed=10),
-        "sgd": OptimizerMetrics(0.91, 0.9, 0.92, 0.8, 0.1, 1),
+        "adam": OptimizerMetrics(failed=10),
+        "sgd": OptimizerMetrics(0.91, 0.9, 0.92, 0.1, 1),
     },
 )
+
+SCORED = Scored(
+    optimizer="sgd",
+    rate="tuned",
+    seed=42,
+    n_steps=50,
+    validation_accuracy=0.75,
+    best_validation_accuracy=0.77,
+    test_accuracy=0.7,
+    test_loss=0.9,
+)
+UNSCORED = Unscored(optimizer="adam", rate="configured", seed=43, n_steps=3, outcome="failed")
 
 
 class Kind(NamedTuple, Generic[T]):
@@ -191,22 +207,21 @@ KINDS: dict[str, Kind[Any]] = {
     "EPOCHS": Kind(EPOCHS, [EPOCH]),
     "RUN": Kind(RUN, SGD),
     "WEIGHTS": Kind(WEIGHTS, TRAINED),
-    "ARCHITECTURE": Kind(ARCHITECTURE, {"layers": [{"units": 100, "scale": 1 / 255}]}),
+    "ROWS": Kind(ROWS, [SCORED, UNSCORED]),
+    "PREDICTIONS": Kind(
+        PREDICTIONS, Predictions((np.array([[0, 1], [1, 1]], np.uint8), np.zeros((0, 2), np.uint8)))
+    ),
     "METRICS": Kind(METRICS, TOLD),
     "COMPARISON": Kind(COMPARISON, COMPARED),
-    "PAIRS": Kind(PAIRS, [PAIR, replace(PAIR, label="better", n_seeds=10, p=0.01)]),
-    "SCORES": Kind(SCORES, [ScoreRow("sgd", 1, 0.1, 42, 0.9, 0.3, 0.91)]),
+    "PAIRS": Kind(PAIRS, [PAIR, replace(PAIR, label="better", mean_difference=0.01)]),
     "MISTAKES": Kind(
         MISTAKES, Mistakes(IMAGES, np.array([0, 1]), np.array([1, 0]), np.array([10, 3]))
     ),
     "CURVES": Kind(CURVES, [CurvePoint("sgd", "train", 1, 0.5, 0.8, 0.7, 0.9)]),
     "ACCURACIES": Kind(ACCURACIES, [AccuracyPoint("sgd", 0.91, None, None)]),
     "TUNING": Kind(TUNING, [TuningPoint("sgd", 0.1, 0.01, None, 3, 3, "neither")]),
-    "BUDGET": Kind(BUDGET, [BudgetPoint("sgd", 1, 0.5)]),
     "CONFUSION": Kind(CONFUSION, [ConfusionCell("sgd", "T-shirt/top", "셔츠", 0.25)]),
 }
-# Any mapping is a network's JSON; the metrics of an earlier commit may lack every key.
-OF_ANY_KEYS = ("ARCHITECTURE", "METRICS")
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "end-cut": lambda content: content[:-9],
     "half": lambda content: content[: len(content) // 2],
@@ -251,7 +266,7 @@ def assert_refused_or_equal(file: File[T], folder: Path, value: T) -> bool:
 def test_every_declared_file_has_an_example_here() -> None:
     declared = {
         name: file
-        for module in (data, runs, results)
+        for module in (data, runs, confirmation, results)
         for name, file in vars(module).items()
         if isinstance(file, File)
     }
@@ -277,11 +292,7 @@ def test_what_is_read_is_written_in_the_same_bytes(tmp_path: Path, name: str) ->
 
 @pytest.mark.parametrize(
     ("name", "damage"),
-    [
-        (name, damage)
-        for name, damage in product(KINDS, DAMAGES)
-        if not (damage == "other-keys" and name in OF_ANY_KEYS)
-    ],
+    list(product(KINDS, DAMAGES)),
 )
 def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, name: str, damage: str) -> None:
     file, value = KINDS[name]
@@ -383,12 +394,6 @@ def test_json_that_is_exact_keeps_every_digit() -> None:
     assert EXACT.decode(content) == value
 
 
-def test_a_network_s_scale_survives_to_the_last_digit(tmp_path: Path) -> None:
-    network = {"layers": [{"scale": 1 / 255}, {"scale": [1 / 3]}]}
-    ARCHITECTURE.write(tmp_path, network)
-    assert ARCHITECTURE.read(tmp_path) == network
-
-
 def test_json_is_readable_text_with_a_line_end(tmp_path: Path) -> None:
     DATASET.write(tmp_path, SHAPES)
     text = (tmp_path / "dataset.json").read_text(encoding="utf-8")
@@ -414,13 +419,36 @@ def test_json_refuses_what_is_not_finite_and_leaves_the_old_file_alone(
 
 
 def test_metrics_of_an_earlier_commit_may_lack_some(tmp_path: Path) -> None:
-    (tmp_path / "metrics.json").write_text('{"optimizers": {"sgd": {"n_diverged": 1}}}')
-    assert METRICS.read(tmp_path) == Metrics(optimizers={"sgd": OptimizerMetrics()})
+    (tmp_path / "metrics.json").write_text('{"optimizers": {"sgd": {"accuracy": 0.9}}}')
+    assert METRICS.read(tmp_path) == Metrics(optimizers={"sgd": OptimizerMetrics(0.9)})
+
+
+@pytest.mark.parametrize("failed", ["n_diverged", "n_failed"])
+def test_metrics_of_an_earlier_commit_may_have_longer_names(tmp_path: Path, failed: str) -> None:
+    score = {
+        "test_accuracy": 0.91,
+        "test_accuracy_low": 0.9,
+        "test_accuracy_high": 0.92,
+        "configured_test_accuracy": 0.8,
+        "learning_rate": 0.1,
+        failed: 1,
+    }
+    older = {"best": "sgd", "verdict": "Best is sgd.", "warnings": 2, "optimizers": {"sgd": score}}
+    (tmp_path / "metrics.json").write_text(json.dumps(older))
+    expected = {"sgd": OptimizerMetrics(0.91, 0.9, 0.92, 0.1, 1)}
+    assert METRICS.read(tmp_path) == Metrics(best="sgd", warnings=2, optimizers=expected)
+
+
+def test_metrics_are_written_under_their_short_names(tmp_path: Path) -> None:
+    METRICS.write(tmp_path, TOLD)
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(written) == ["best", "bound", "seeds", "warnings", "optimizers"]
+    assert list(written["optimizers"]["sgd"]) == ["accuracy", "low", "high", "rate", "failed"]
 
 
 def test_metrics_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "metrics.json").write_text('{"optimizers": {"sgd": {"test_accuracy": NaN}}}')
-    with pytest.raises(InputError, match=r"metrics\.json: .*optimizers\.sgd\.test_accuracy: "):
+    (tmp_path / "metrics.json").write_text('{"optimizers": {"sgd": {"accuracy": NaN}}}')
+    with pytest.raises(InputError, match=r"metrics\.json: .*optimizers\.sgd\.accuracy: "):
         METRICS.read(tmp_path)
 
 
@@ -444,14 +472,18 @@ def test_a_row_with_another_number_of_cells_is_refused(
 
 @pytest.mark.parametrize(
     "header",
-    ["optimizer,n_rates", "optimizer,expected_best,n_rates", "optimizer,n_rates,expected_best,x"],
+    [
+        "optimizer,test_accuracy,low",
+        "optimizer,low,test_accuracy,high",
+        "optimizer,test_accuracy,low,high,x",
+    ],
     ids=["too-few", "other-order", "too-many"],
 )
 def test_a_table_with_other_columns_is_refused(tmp_path: Path, header: str) -> None:
     row = ",".join(["1"] * len(header.split(",")))
-    (tmp_path / "budget.csv").write_text(f"{header}\n{row}\n")
-    with pytest.raises(InputError, match=r"budget\.csv: .*columns .* should be \['optimizer', "):
-        BUDGET.read(tmp_path)
+    (tmp_path / "accuracy.csv").write_text(f"{header}\n{row}\n")
+    with pytest.raises(InputError, match=r"accuracy\.csv: .*columns .* should be \['optimizer', "):
+        ACCURACIES.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -477,10 +509,10 @@ def test_measured_values_have_six_significant_digits(measured: float | None, wri
             PAIR,
             [
                 (
-                    "first,second,label,n_seeds,mean_difference,low,high,p,p_adjusted,"
-                    "probability_of_improvement,test_set_half_width,n_seeds_needed"
+                    "first,second,label,n_seeds,mean_difference,low,high,p,nominal,"
+                    "probability_of_improvement,test_set_half_width"
                 ),
-                "sgd,adam,undecided,1,,,,,,0.5,0.01,",
+                "sgd,adam,undecided,10,,,,0.25,0.005,0.5,0.01",
             ],
         ),
         (
@@ -495,12 +527,12 @@ def test_measured_values_have_six_significant_digits(measured: float | None, wri
             ],
         ),
         (
-            BUDGET,
-            BudgetPoint("sgd", 2, 0.912345678),
-            ["optimizer,n_rates,expected_best", "sgd,2,0.912346"],
+            ACCURACIES,
+            AccuracyPoint("sgd", 0.912345678, None, None),
+            ["optimizer,test_accuracy,low,high", "sgd,0.912346,,"],
         ),
     ],
-    ids=["pairs", "tuning", "budget"],
+    ids=["pairs", "tuning", "accuracy"],
 )
 def test_a_table_has_its_columns_and_leaves_the_unknown_empty(
     file: Csv[Any], row: Any, lines: list[str]
@@ -518,6 +550,17 @@ def test_a_table_of_a_union_has_the_columns_of_all_and_empty_cells_for_what_a_ro
         "tuning,2,0.01,1,5,50,completed,0.5,0.8,0.6,0.75,4,0.77,",
         "tuning,2,0.01,1,5,50,diverged,,,,,,,",
         "tuning,2,0.01,1,5,50,failed,,,,,,,it broke",
+    ]
+
+
+def test_a_trial_of_the_race_has_its_scores_or_none() -> None:
+    assert ROWS.encode([SCORED, UNSCORED]).decode().splitlines() == [
+        (
+            "optimizer,rate,seed,n_steps,outcome,validation_accuracy,best_validation_accuracy,"
+            "test_accuracy,test_loss"
+        ),
+        "sgd,tuned,42,50,completed,0.75,0.77,0.7,0.9",
+        "adam,configured,43,3,failed,,,,",
     ]
 
 

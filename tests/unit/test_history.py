@@ -59,19 +59,41 @@ def project(tmp_path: Path) -> Path:
 def scores(**accuracies: float | None) -> dict[str, Any]:
     return {
         name: {
-            "test_accuracy": mean,
-            "test_accuracy_low": mean and mean - 0.01,
-            "test_accuracy_high": mean and mean + 0.01,
-            "configured_test_accuracy": 0.5,
-            "learning_rate": 0.1,
-            "n_failed": 0,
+            "accuracy": mean,
+            "low": mean and mean - 0.01,
+            "high": mean and mean + 0.01,
+            "rate": 0.1,
+            "failed": 0,
         }
         for name, mean in accuracies.items()
     }
 
 
 def metrics(best: str | None = None, **accuracies: float | None) -> bytes:
-    content = {"best": best, "verdict": "", "warnings": 0, "optimizers": scores(**accuracies)}
+    content = {
+        "best": best,
+        "bound": 0.001,
+        "seeds": 10,
+        "warnings": 0,
+        "optimizers": scores(**accuracies),
+    }
+    return json.dumps(content, indent=2).encode()
+
+
+def older_metrics(best: str | None = None, **accuracies: float) -> bytes:
+    """As they were written before there was a race."""
+    optimizers = {
+        name: {
+            "test_accuracy": mean,
+            "test_accuracy_low": mean - 0.01,
+            "test_accuracy_high": mean + 0.01,
+            "configured_test_accuracy": 0.5,
+            "learning_rate": 0.25,
+            "n_failed": 1,
+        }
+        for name, mean in accuracies.items()
+    }
+    content = {"best": best, "verdict": "", "warnings": 0, "optimizers": optimizers}
     return json.dumps(content, indent=2).encode()
 
 
@@ -122,7 +144,7 @@ def test_every_commit_that_changed_the_metrics_is_an_entry_the_newest_first(proj
     ]
     assert notes(history) == [("train.epochs 5 → 50",), ()]
     assert [e.metrics.best for e in history.entries] == [None, "sgd"]
-    assert [e.metrics.optimizers["sgd"].test_accuracy for e in history.entries] == [0.95, 0.9]
+    assert [e.metrics.optimizers["sgd"].accuracy for e in history.entries] == [0.95, 0.9]
 
 
 def test_a_merge_of_two_lines_of_results_is_compared_with_the_first(project: Path) -> None:
@@ -178,7 +200,7 @@ def test_a_merge_that_goes_back_to_older_results_is_an_entry(project: Path) -> N
     git(project, "merge", "--quiet", "--no-ff", "--strategy=ours", "side", "--message", "Refuse")
     history = read_history(project)
     assert subjects(history) == ["Refuse", "Better", "Base"]
-    assert history.entries[0].metrics.optimizers["sgd"].test_accuracy == 0.9
+    assert history.entries[0].metrics.optimizers["sgd"].accuracy == 0.9
 
 
 @pytest.mark.parametrize(
@@ -283,9 +305,31 @@ def test_what_older_metrics_lack_is_left_out(project: Path) -> None:
         assert re.findall(r"\b(?:None|nan|undecided)\b", text) == []
 
 
+def test_metrics_of_the_older_form_stand_beside_those_of_today(project: Path) -> None:
+    commit(project, "Old", metrics=older_metrics("sgd", sgd=0.9, adam=0.8), params=params())
+    commit(project, "New", metrics=metrics("adam", sgd=0.91, adam=0.92), params=params())
+    history = read_history(project)
+    new, old = (entry.metrics.optimizers["sgd"] for entry in history.entries)
+    assert new == OptimizerMetrics(0.91, 0.91 - 0.01, 0.91 + 0.01, 0.1, 0)
+    assert old == OptimizerMetrics(0.9, 0.9 - 0.01, 0.9 + 0.01, 0.25, 1)
+    assert notes(history) == [(), ()]
+    text, html = describe(history), body(history)
+    for told in ("*0.9000", "0.8000", "0.9100", "*0.9200", "±0.0100"):
+        assert told in text
+    assert re.findall(r"rate (\S+?)<", html) == ["0.1", "0.1", "0.25", "0.25"]
+    assert re.findall(r'<td class="score best">★ (\S+)', html) == ["0.9200", "0.9000"]
+    accuracies = [(row["optimizer"], row["accuracy"], row["best"]) for row in plotted(history)]
+    assert sorted(accuracies) == [
+        ("adam", 0.8, False),
+        ("adam", 0.92, True),
+        ("sgd", 0.9, True),
+        ("sgd", 0.91, False),
+    ]
+
+
 def test_the_best_is_marked_and_an_undecided_verdict_said(project: Path) -> None:
     commit(project, "Clear", metrics=metrics("adam", adam=0.9, sgd=0.8), params=params())
-    commit(project, "Close", metrics=metrics(adam=0.81, sgd=0.8))
+    commit(project, "Close", metrics=older_metrics(adam=0.81, sgd=0.8))
     text = describe(read_history(project))
     close, clear = text.split("Close")
     assert "*" not in close
@@ -294,6 +338,13 @@ def test_the_best_is_marked_and_an_undecided_verdict_said(project: Path) -> None
     html = body(read_history(project))
     assert re.findall(r'<td class="score best">★ (\S+)', html) == ["0.9000"]
     assert "<td>undecided</td>" in html
+
+
+def test_where_there_is_a_race_none_is_best_only_if_every_trial_failed(project: Path) -> None:
+    commit(project, "Lost", metrics=metrics(sgd=None), params=params())
+    for text in (describe(read_history(project)), body(read_history(project))):
+        assert "every trial failed" in text
+        assert "undecided" not in text
 
 
 def test_a_shallow_clone_says_where_it_begins_and_how_to_get_the_rest(
@@ -319,7 +370,7 @@ def test_results_that_are_not_committed_come_first(project: Path) -> None:
     history = read_history(project)
     now = history.entries[0]
     assert (now.commit, now.notes) == ("not committed", ("train.epochs 5 → 9",))
-    assert now.metrics.optimizers["sgd"].test_accuracy == 0.8
+    assert now.metrics.optimizers["sgd"].accuracy == 0.8
     for text in (describe(history), body(history)):
         assert text.index("not committed") < text.index("0.8000") < text.rindex("0.9000")
 
@@ -455,7 +506,7 @@ def test_the_chart_has_every_optimizer_at_every_commit_the_oldest_first() -> Non
         Entry("a", "2025-03-01", "One", Metrics(optimizers={}), ("metrics.json cannot be read",)),
     )
     rows = plotted(History(entries, is_shallow=False))
-    assert [(row["commit"], row["test_accuracy"], row["best"]) for row in rows] == [
+    assert [(row["commit"], row["accuracy"], row["best"]) for row in rows] == [
         ("a", None, False),
         ("b", 0.9, True),
     ]

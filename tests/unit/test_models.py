@@ -16,7 +16,7 @@ from stages.common.data import Dataset
 from stages.common.errors import InputError
 from stages.common.params import Model
 from stages.engine import models
-from stages.engine.models import architecture, build_network, initialise, save_model
+from stages.engine.models import build_network, initialise, save_model
 from tests.examples import DATASET, TEST, Stretch, bits, unnamed_network
 
 MNIST = replace(DATASET, height=28, width=28, class_names=tuple("0123456789"))
@@ -114,20 +114,24 @@ def test_the_seed_alone_decides_the_initial_weights() -> None:
     assert len(set(kernels)) == len(kernels)
 
 
+@keras_warns
 def test_a_network_without_names_is_the_same_whoever_builds_it_and_however_often(
-    unnamed: str,
+    unnamed: str, tmp_path: Path
 ) -> None:
-    def build(_: object = None) -> tuple[str, list[bytes], list[bytes]]:
+    def build(place: str) -> tuple[bytes, list[bytes], list[bytes]]:
         network = build_network(settings(name=unnamed, dropout=0.5), DATASET)
         initialise(network, 1)
         states = bits(state.numpy() for state in network.random_states)
-        return json.dumps(architecture(network.model)), bits(network.model.get_weights()), states
+        weights = bits(network.model.get_weights())
+        path = tmp_path / f"{place}.keras"
+        save_model(network.model, path)
+        return path.read_bytes(), weights, states
 
-    here = [build(), build()]
+    here = list(map(build, "ab"))
     with ThreadPoolExecutor(1) as thread:
-        there = list(thread.map(build, range(2)))
+        there = list(thread.map(build, "cd"))
     with ThreadPoolExecutor(3) as threads:
-        side_by_side = list(threads.map(build, range(6)))
+        side_by_side = list(threads.map(build, "efghij"))
     assert [*here, *there, *side_by_side] == [here[0]] * 10
 
 

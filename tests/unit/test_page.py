@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def body(results: Results) -> str:
 
 
 def test_another_process_writes_the_committed_bytes(tmp_path: Path) -> None:
-    for name in ("evaluation", "plots"):
+    for name in ("confirmation", "evaluation", "plots"):
         shutil.copytree(PROJECT / name, tmp_path / name)
     shutil.copy(PROJECT / "params.yaml", tmp_path)
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "123"}
@@ -83,9 +84,27 @@ def test_odd_names_are_escaped() -> None:
 def test_the_page_says_what_was_compared(usual: Results) -> None:
     words = " ".join(body(usual).split())
     assert usual.comparison.verdict in words
+    assert [line for line in usual.comparison.details if f"<li>{line}</li>" not in words] == []
+    assert usual.comparison.details != ()
     assert "shapes, 75 images to train on · mlp, 100 parameters · 39 trials of 2 epochs" in words
-    assert "times 1 factor, with 1 seed each." in words
+    assert "the same budget: 1 setting, " in words
+    assert "with 1 seed each. What validation chose was" in words
     assert "trained with 10 fresh seeds, which tuning never saw" in words
+
+
+def test_the_page_tells_the_race_look_by_look(usual: Results) -> None:
+    html = body(usual)
+    begin = html.index('<h2 id="race">')
+    section = html[begin : html.index("</section>", begin)]
+    assert re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", section) == [
+        "seeds", "leader", "bound", "still in", "out", "10", "sgd", "0.0000", "1", "adam",
+    ]  # fmt: skip
+
+
+def test_where_nothing_can_be_taken_the_page_has_no_empty_list() -> None:
+    lost = CASES["all_diverged"]()
+    assert lost.comparison.details == ()
+    assert '<ul class="details">' not in body(lost)
 
 
 def cells(html: str) -> list[tuple[str, str]]:
@@ -99,6 +118,15 @@ def test_the_matrix_says_of_each_pair_the_same_from_both_sides(usual: Results) -
     assert cells(body(usual)) == [("better", "+0.0200"), ("worse", "-0.0200")]
     assert cells(body(CASES["one"]())) == []
     assert cells(body(CASES["all_diverged"]())) == [("undecided", "-")] * 2
+
+
+@pytest.mark.parametrize(("margin", "n_told"), [(1.0, 2), (0.02, 0)])
+def test_the_matrix_tells_of_a_lead_that_is_too_small_to_matter(
+    usual: Results, margin: float, n_told: int
+) -> None:
+    comparison = replace(usual.comparison, margin=margin)
+    html = body(replace(usual, comparison=comparison))
+    assert len(re.findall(r'title="[^"]*; by less than matters"', html)) == n_told
 
 
 def test_pictures_are_the_same_each_time_and_of_what_there_is(

@@ -1,138 +1,283 @@
-"""Which of two optimizers is better, tied or undecided."""
+"""Which of two optimizers is better, tied or undecided, at every look and over all of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from math import nan
 
 import numpy as np
 import pytest
 
-from stages.common.results import Pair
-from stages.evaluate.pairs import Sample, compare_pairs, rank
+from stages.common.files import FloatArray
+from stages.inference.looks import looks, nominal_level
+from stages.inference.pairs import PairResult, compare_pairs
+from stages.inference.race import Rules, Scores
 
 # Ten seeds' ups and downs, of mean zero.
 NOISE = np.array([3, -1, 2, -2, 1, -3, 2, -2, 1, -1]) * 1e-3
-N_TEST = 10_000
+N_IMAGES = 359
+KINDS = ("normal", "skewed", "discrete", "correlated", "failing")
 
 
-def sample(mean: float, noise: float = 1.0, *, n_failed: int = 0, shift: int = 0) -> Sample:
+def ten(mean: float, noise: float = 1.0, *, n_failed: int = 0, shift: int = 0) -> FloatArray:
     """Ten seeds, of which the last n_failed have no score."""
-    accuracies = mean + noise * np.roll(NOISE, shift)
-    kept = len(accuracies) - n_failed
-    return Sample(dict(enumerate(accuracies[:kept].tolist())), n_failed)
+    scores = mean + noise * np.roll(NOISE, shift)
+    scores[len(scores) - n_failed :] = nan
+    return scores
 
 
-def compare(samples: Mapping[str, Sample], margin: float = 0.002) -> dict[tuple[str, str], Pair]:
-    pairs = compare_pairs(samples, confidence=0.95, margin=margin, n_test=N_TEST)
-    return {(pair.first, pair.second): pair for pair in pairs}
+def rules(margin: float = 0.002, at_most: int = 10, resolution: float = 1e-4) -> Rules:
+    return Rules(margin, 0.95, resolution, at_most)
+
+
+def compare(scores: Scores, judged_by: Rules | None = None) -> dict[frozenset[str], PairResult]:
+    results = compare_pairs(scores, judged_by or rules())
+    return {frozenset((pair.first, pair.second)): pair for pair in results}
+
+
+def draw(
+    kind: str, n_experiments: int, means: tuple[float, ...], n_seeds: int
+) -> Iterator[tuple[dict[str, FloatArray], float]]:
+    """Scores of optimizers named by their index, means in standard deviations; the resolution."""
+    generator = np.random.default_rng(len(means))
+    shape = (n_experiments, len(means), n_seeds)
+    scores, resolution = generator.normal(0, 1, shape), 1e-9
+    if kind == "skewed":
+        scores = generator.exponential(1, shape)
+    scores += np.array(means)[:, np.newaxis]
+    if kind == "discrete":
+        resolution = 1 / N_IMAGES
+        scores = np.round((0.95 + 0.006 * scores) * N_IMAGES) * resolution
+    if kind == "correlated":
+        scores += generator.normal(0, 3, (n_experiments, 1, n_seeds))
+    if kind == "failing":
+        scores[generator.random(shape) < 0.1] = nan
+    for experiment in scores:
+        yield {str(index): values for index, values in enumerate(experiment)}, resolution
+
+
+def is_false(pair: PairResult, means: tuple[float, ...]) -> bool:
+    return pair.label == "better" and means[int(pair.first)] <= means[int(pair.second)]
+
+
+def at_most_5_percent(n_false: int, n_experiments: int) -> bool:
+    """Two standard errors of the simulation are allowed for."""
+    error: float = (0.05 * 0.95 / n_experiments) ** 0.5
+    return n_false / n_experiments <= 0.05 + 2 * error
 
 
 @pytest.mark.parametrize(
     ("first", "second", "label"),
     [
-        (sample(0.9), sample(0.88, shift=1), "better"),
-        (sample(0.9, 0.1), sample(0.8999, 0.1, shift=1), "tied"),
-        (sample(0.9), sample(0.899, shift=1), "undecided"),
-        # A mean over survivors is no reason to call an optimizer better, or as good.
-        (sample(0.9, n_failed=1), sample(0.8, shift=1, n_failed=2), "undecided"),
-        (sample(0.9, 0.1), sample(0.9, 0.1, shift=1, n_failed=1), "undecided"),
-        (sample(0.9), sample(0.8, shift=1, n_failed=1), "better"),
-        (sample(0.9), sample(0.8, n_failed=9), "undecided"),
-        (sample(0.9), sample(0.8, n_failed=10), "better"),
-        (sample(0.9, n_failed=1), sample(0.8, n_failed=10), "undecided"),
-        # Three against three that all failed may be chance: Fisher's p is 0.1.
-        (Sample({1: 0.9, 2: 0.9, 3: 0.9}, 0), Sample({}, 3), "undecided"),
-        (sample(0.9, n_failed=10), sample(0.8, n_failed=10), "undecided"),
-        (Sample({1: 0.9}, 0), Sample({1: 0.5}, 0), "undecided"),
-        (Sample({1: 0.9, 2: 0.9}, 0), Sample({3: 0.5, 4: 0.5}, 0), "undecided"),
+        (ten(0.9), ten(0.88, shift=1), "better"),
+        (ten(0.9, 0.1), ten(0.8999, 0.1, shift=1), "tied"),
+        (ten(0.9), ten(0.899, shift=1), "undecided"),
+        # Where a trial failed, nothing is tied, however close the others are.
+        (ten(0.9, 0.1), ten(0.9, 0.1, shift=1, n_failed=1), "undecided"),
+        (ten(0.9, 0.1, n_failed=1), ten(0.9, 0.1, shift=1, n_failed=1), "undecided"),
+        (ten(0.9), ten(0.8, shift=1, n_failed=1), "better"),
+        # One seed at which both completed says nothing, but nine failures of ten do.
+        (ten(0.9), ten(0.9, n_failed=9), "better"),
+        (ten(0.9), ten(0.9, n_failed=10), "better"),
+        (ten(0.9), ten(0.9, n_failed=5), "undecided"),
+        (ten(0.9, n_failed=10), ten(0.8, n_failed=10), "undecided"),
     ],
 )
 def test_a_pair_has_the_label_that_its_trials_deserve(
-    first: Sample, second: Sample, label: str
+    first: FloatArray, second: FloatArray, label: str
 ) -> None:
-    assert compare({"a": first, "b": second})["a", "b"].label == label
+    pair = compare({"a": first, "b": second})[frozenset("ab")]
+    assert (pair.first, pair.label) == ("a", label)
 
 
 def test_the_margin_decides_what_a_tie_is() -> None:
-    samples = {"a": sample(0.9), "b": sample(0.899, shift=1)}
-    assert compare(samples, margin=0.01)["a", "b"].label == "tied"
+    scores = {"a": ten(0.9), "b": ten(0.899, shift=1)}
+    assert compare(scores, rules(margin=0.01))[frozenset("ab")].label == "tied"
 
 
 def test_pairing_takes_out_what_the_seeds_share() -> None:
-    together = {"a": sample(0.9), "b": sample(0.899)}
-    assert compare(together)["a", "b"].label == "better"
-    assert compare(together | {"b": sample(0.899, shift=1)})["a", "b"].label == "undecided"
+    together = {"a": ten(0.9), "b": ten(0.899)}
+    assert compare(together)[frozenset("ab")].label == "better"
+    apart = together | {"b": ten(0.899, shift=1)}
+    assert compare(apart)[frozenset("ab")].label == "undecided"
 
 
 def test_more_pairs_ask_for_a_smaller_p() -> None:
-    samples = {"a": sample(0.9), "b": sample(0.8965, shift=1)}
-    alone = compare(samples)["a", "b"]
-    others = {name: sample(0.9, shift=shift) for name, shift in (("c", 2), ("d", 3), ("e", 4))}
-    among = compare(samples | others)["a", "b"]
+    scores = {"a": ten(0.9), "b": ten(0.8965, shift=1)}
+    alone = compare(scores)[frozenset("ab")]
+    others = {name: ten(0.9, shift=shift) for name, shift in (("c", 2), ("d", 3), ("e", 4))}
+    among = compare(scores | others)[frozenset("ab")]
     assert (alone.label, among.label) == ("better", "undecided")
-    assert (alone.p, alone.n_seeds_needed) == (among.p, None)
-    assert among.n_seeds_needed is not None
-    assert among.n_seeds_needed > 10
+    assert alone.p == among.p
+    assert alone.nominal == pytest.approx(0.05 / 2)
+    # One of the other nine pairs is rejected before it.
+    assert among.nominal == pytest.approx(0.05 / 2 / 9)
 
 
-def test_no_seeds_are_promised_where_none_can_decide() -> None:
-    behind = {"a": Sample({1: 0.8, 2: 0.81, 3: 0.8}, 0), "b": Sample({1: 0.9, 2: 0.91}, 1)}
-    failing = {"a": sample(0.9, n_failed=1), "b": sample(0.5, shift=1, n_failed=1)}
-    for samples in (behind, failing):
-        pair = compare(samples)["a", "b"]
-        assert (pair.label, pair.n_seeds_needed) == ("undecided", None)
+def test_holm_s_steps_are_those_worked_out_by_hand() -> None:
+    # Three pairs at the first look, at which half of 5 % may be spent: .025 / 3, .025 / 2 and .025.
+    # b is behind a by .0103 with an error of .0031, c by .0084 with one of .0026.
+    generator = np.random.default_rng(11)
+    steps = generator.normal(0, 1, (3, 10))
+    steps = (steps - steps.mean(axis=1, keepdims=True)) / steps.std(axis=1, ddof=1, keepdims=True)
+    scores = {"a": np.zeros(10), "b": -0.0103 + 0.0098 * steps[0], "c": -0.0084 + 0.0082 * steps[1]}
+    found = compare(scores)
+    p = {name: found[frozenset(name)].p for name in ("ab", "ac", "bc")}
+    # t of nine degrees of freedom is 3.3236 and 3.2395.
+    assert p["ab"] == pytest.approx(0.00889, abs=5e-5)
+    assert p["ac"] == pytest.approx(0.01018, abs=5e-5)
+    assert {name: found[frozenset(name)].label for name in p} == dict.fromkeys(p, "undecided")
+    assert [found[frozenset(name)].nominal for name in p] == pytest.approx([0.025 / 3] * 3)
+    # Somewhat further behind, ab falls below .025 / 3, so ac needs no more than .025 / 2.
+    scores["b"] -= 0.0003
+    found = compare(scores)
+    assert found[frozenset("ab")].p <= 0.025 / 3 < found[frozenset("ac")].p <= 0.025 / 2
+    assert [found[frozenset(name)].label for name in p] == ["better", "better", "undecided"]
+    assert [found[frozenset(name)].nominal for name in p] == pytest.approx(
+        [0.025 / 3, 0.025 / 2, 0.025]
+    )
 
 
-def test_seeds_are_matched_and_not_positions() -> None:
-    forward = {"a": sample(0.9), "b": sample(0.899)}
-    reverse = dict(reversed(forward["b"].accuracies.items()))
-    assert compare(forward | {"b": Sample(reverse, 0)}) == compare(forward)
+@pytest.mark.parametrize("n_optimizers", [2, 3, 5])
+def test_the_first_look_is_holm_s_procedure_at_half_the_level(n_optimizers: int) -> None:
+    generator = np.random.default_rng(n_optimizers)
+    for _ in range(50):
+        means = generator.normal(0, 1, n_optimizers)
+        scores = {str(i): generator.normal(mean, 1, 10) for i, mean in enumerate(means)}
+        found = compare_pairs(scores, rules(resolution=1e-9))
+        n_rejected, order = 0, sorted(pair.p for pair in found)
+        while n_rejected < len(order) and order[n_rejected] <= 0.025 / (len(order) - n_rejected):
+            n_rejected += 1
+        better = sorted(pair.p for pair in found if pair.label == "better")
+        assert better == order[:n_rejected]
 
 
-def test_test_images_are_told_apart_from_seeds() -> None:
-    right, half = np.ones(400), np.tile([0.0, 1.0], 200)
-    samples = {
-        "a": Sample({1: 1.0, 2: 1.0}, 0, right),
-        "b": Sample({1: 0.5, 2: 0.5}, 0, half),
-        "c": Sample({}, 2, None),
-    }
-    pairs = compare(samples)
-    assert pairs["a", "b"].test_set_half_width == pytest.approx(0.049, abs=0.001)
-    assert pairs["a", "c"].test_set_half_width is None
-
-
-def test_whoever_fails_less_ranks_first_then_whoever_is_more_accurate() -> None:
-    samples = {
-        "always": sample(0.99, n_failed=10),
-        "once": sample(0.99, n_failed=1),
-        "low": sample(0.5),
-        "high": sample(0.6),
-        "twice": sample(0.99, n_failed=2),
-    }
-    assert rank(samples) == ("high", "low", "once", "twice", "always")
-
-
-@pytest.mark.parametrize("n_seeds", [3, 5, 10])
-def test_with_no_true_difference_better_is_said_in_one_of_twenty_experiments_at_most(
-    n_seeds: int,
-) -> None:
-    generator = np.random.default_rng(n_seeds)
-    n_experiments, n_alarms = 2000, 0
-    for _ in range(n_experiments):
-        seeds = generator.normal(0.9, 0.003, n_seeds)
-        samples = {
-            name: Sample(dict(enumerate((seeds + generator.normal(0, 0.003, n_seeds)).tolist())), 0)
-            for name in "abcde"
-        }
-        n_alarms += any(pair.label == "better" for pair in compare(samples).values())
-    # Two standard errors above 5 %.
-    assert n_alarms <= (0.05 + 2 * (0.05 * 0.95 / n_experiments) ** 0.5) * n_experiments
-
-
-def test_with_plenty_of_seeds_a_true_tie_is_called_one() -> None:
+def test_each_look_has_its_own_level_and_the_last_one_is_told() -> None:
     generator = np.random.default_rng(0)
+    scores = {name: generator.normal(0.9, 0.01, 160) for name in "ab"}
+    for n_seeds in looks(160):
+        pair = compare(scores, rules(at_most=n_seeds))[frozenset("ab")]
+        assert (pair.label, pair.n_seeds) == ("undecided", n_seeds)
+        assert pair.difference
+        assert pair.difference.n == n_seeds
+        assert pair.nominal == pytest.approx(2 * nominal_level(looks(n_seeds), 0.025))
+
+
+def test_what_was_once_better_stays_so_whatever_the_next_seeds_say() -> None:
+    ahead, behind = np.full(40, 0.8), np.full(40, 0.9)
+    ahead[:10], behind[:10] = ten(0.9), ten(0.89, shift=1)
+    first = compare({"a": ahead[:10], "b": behind[:10]})
+    assert first[frozenset("ab")].label == "better"
+    for n_seeds in (15, 20, 30, 40):
+        scores = {"a": ahead[:n_seeds], "b": behind[:n_seeds]}
+        assert compare(scores, rules(at_most=n_seeds)) == first
+
+
+def test_a_pair_of_which_one_left_the_race_is_judged_by_the_seeds_that_both_have() -> None:
+    generator = np.random.default_rng(1)
+    scores = {name: generator.normal(0.9, 0.01, 40) for name in "abc"}
+    shorter = scores | {"c": scores["c"][:15]}
+    found = compare(shorter, rules(at_most=40))
+    n_seeds = {"".join(sorted(names)): pair.n_seeds for names, pair in found.items()}
+    assert n_seeds == {"ab": 40, "ac": 15, "bc": 15}
+    # It still counts as one of three hypotheses.
+    assert found == {
+        **compare(scores, rules(at_most=15)),
+        frozenset("ab"): compare(scores, rules(at_most=40))[frozenset("ab")],
+    }
+
+
+def test_scores_between_two_looks_wait_for_the_next_one() -> None:
+    generator = np.random.default_rng(2)
+    scores = {name: generator.normal(0.9, 0.01, 19) for name in "ab"}
+    at_15 = {name: values[:15] for name, values in scores.items()}
+    assert compare(scores, rules(at_most=160)) == compare(at_15, rules(at_most=160))
+
+
+@pytest.mark.parametrize("kind", ["normal", "skewed", "discrete", "correlated"])
+def test_the_interval_leaves_out_zero_just_where_p_counts(kind: str) -> None:
+    n_better = 0
+    for scores, resolution in draw(kind, 40, (1.5, 1, 0, 0), 30):
+        for pair in compare_pairs(scores, rules(0, 30, resolution)):
+            assert pair.low is not None
+            assert pair.high is not None
+            assert pair.difference
+            assert pair.low <= pair.difference.mean <= pair.high
+            assert (pair.low >= 0) == (pair.p <= pair.nominal) == (pair.label == "better")
+            n_better += pair.label == "better"
+    assert n_better > 40
+
+
+def test_the_first_of_a_pair_is_ahead_whichever_is_named_first() -> None:
+    for scores, resolution in draw("normal", 50, (0.5, 0, 0), 20):
+        found = compare(scores, rules(0.1, 20, resolution))
+        turned = compare(dict(reversed(scores.items())), rules(0.1, 20, resolution))
+        for names, pair in found.items():
+            assert pair.difference
+            assert pair.difference.mean > 0
+            mean = scores[pair.first][: pair.n_seeds].mean()
+            assert mean > scores[pair.second][: pair.n_seeds].mean()
+            other = turned[names]
+            assert (other.first, other.second, other.label) == (pair.first, pair.second, pair.label)
+            assert (other.low, other.high, other.p, other.nominal) == pytest.approx(
+                (pair.low, pair.high, pair.p, pair.nominal)
+            )
+
+
+def test_pairs_come_in_the_order_of_the_names() -> None:
+    scores = {name: ten(0.9, shift=shift) for shift, name in enumerate("dacb")}
+    found = [{pair.first, pair.second} for pair in compare_pairs(scores, rules())]
+    assert found == [set(pair) for pair in combinations("dacb", 2)]
+
+
+def test_one_optimizer_makes_no_pair() -> None:
+    assert compare_pairs({"a": ten(0.9)}, rules()) == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("means", "n_experiments"),
+    [((0, 0), 1500), ((0, 0, 0, 0, 0), 200), ((0, 0, -1, -1, -3), 200)],
+    ids=["two", "five", "two-on-top"],
+)
+def test_over_all_looks_better_is_wrongly_said_in_one_of_twenty_experiments_at_most(
+    kind: str, means: tuple[float, ...], n_experiments: int
+) -> None:
+    n_false = sum(
+        any(is_false(pair, means) for pair in compare_pairs(scores, rules(0, 160, resolution)))
+        for scores, resolution in draw(kind, n_experiments, means, 160)
+    )
+    assert at_most_5_percent(n_false, n_experiments)
+
+
+def test_of_ten_equal_optimizers_the_same_is_true_for_all_kinds_of_scores() -> None:
+    means = (0.0,) * 10
+    n_false = sum(
+        any(is_false(pair, means) for pair in compare_pairs(scores, rules(0, 160, resolution)))
+        for kind in KINDS
+        for scores, resolution in draw(kind, 25, means, 160)
+    )
+    assert at_most_5_percent(n_false, 25 * len(KINDS))
+
+
+@pytest.mark.parametrize("kind", ["normal", "skewed", "discrete", "correlated"])
+def test_with_plenty_of_seeds_a_true_tie_is_called_one(kind: str) -> None:
     labels = [
-        compare(
-            {name: Sample(dict(enumerate(generator.normal(0.9, 0.003, 200))), 0) for name in "ab"}
+        pair.label
+        for scores, resolution in draw(kind, 50, (0, 0, 0), 160)
+        for pair in compare_pairs(
+            scores, rules(0.006 if kind == "discrete" else 1, 160, resolution)
         )
-        for _ in range(50)
     ]
-    assert sum(pair.label == "tied" for pairs in labels for pair in pairs.values()) >= 45
+    assert labels.count("tied") >= 0.95 * len(labels)
+
+
+def _tied_wrongly(scores: Mapping[str, FloatArray], resolution: float) -> bool:
+    return any(pair.label == "tied" for pair in compare_pairs(scores, rules(0.5, 60, resolution)))
+
+
+def test_a_pair_that_differs_by_more_than_the_margin_is_seldom_called_tied() -> None:
+    n_false = sum(
+        _tied_wrongly(scores, resolution)
+        for scores, resolution in draw("normal", 1000, (0.5 + 1e-6, 0), 60)
+    )
+    assert at_most_5_percent(n_false, 1000)

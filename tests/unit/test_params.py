@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import InputError
-from stages.common.params import Schedule, load_params, read_yaml, schema
+from stages.common.params import Schedule, fresh_seeds, load_params, read_yaml, schema
 from tests.conftest import PROJECT
 
 GOOD = """\
@@ -15,8 +15,12 @@ dataset:
 split: {validation_fraction: 0.2, seed: 42, stratify: false}
 model: {name: mlp, hidden_units: [100], activation: relu, dropout: 0.0}
 train: {epochs: 5, batch_size: 32, jit_compile: auto}
-tuning: {learning_rate_factors: [0.1, 1.0, 10.0], seeds: [1, 2, 3]}
-confirmation: {seeds: [42, 43]}
+tuning:
+  learning_rate_factors: [0.1, 1.0, 10.0]
+  n_settings: 5
+  seeds: [1, 2, 3]
+  final_seeds: [4, 5]
+confirmation: {first_seed: 42, at_most: 20}
 comparison: {confidence: 0.95, margin: 0.002, target_accuracy: auto}
 optimizers:
   sgd: {class_name: SGD, learning_rate: 0.1, momentum: 0.9, nesterov: true}
@@ -43,7 +47,7 @@ def write_params(folder: Path, old: str = "", new: str = "") -> Path:
         ("epochs: 5", 'epochs: "5"', "train.epochs", "should be a valid integer"),
         ("seeds: [1, 2, 3]", "seeds: [1, 2.5]", "tuning.seeds.1", "should be a valid integer"),
         ("activation: relu", "activation: tanh", "model.activation", "'relu' or 'sigmoid'"),
-        ("{seeds: [42, 43]}", "[42, 43]", "confirmation", "should be a mapping"),
+        ("{first_seed: 42, at_most: 20}", "[42, 43]", "confirmation", "should be a mapping"),
         ("0.2, ", "0, ", "split.validation_fraction", "should be greater than 0"),
         ("0.2, ", "1.0, ", "split.validation_fraction", "should be less than 1"),
         ("target_accuracy: auto", "target_accuracy: 90", "comparison.target_accuracy", "than 1"),
@@ -66,9 +70,28 @@ def write_params(folder: Path, old: str = "", new: str = "") -> Path:
         ("sgd:", "sgd/2:", "optimizers.sgd/2", "use letters, digits, _ and -"),
         ("sgd:", "-sgd:", "optimizers.-sgd", "no - at the beginning"),
         ("[1, 2, 3]", "[1, 2, 1]", "tuning.seeds", "1 repeated; each may stand once"),
-        ("[42, 43]", "[42, 43, 42, 43]", "confirmation.seeds", "42, 43 repeated"),
+        ("[4, 5]", "[4, 5, 5, 4]", "tuning.final_seeds", "4, 5 repeated"),
+        ("[4, 5]", "[3, 5, 1]", "tuning.final_seeds", "1, 3 stand in tuning.seeds already"),
+        ("n_settings: 5", "n_settings: 0", "tuning.n_settings", "greater than or equal to 1"),
+        ("n_settings: 5", "n_settings: 25", "tuning.n_settings", "less than or equal to 24"),
+        (
+            "n_settings: 5",
+            "n_settings: 2",
+            "tuning.n_settings",
+            "should be at least 3, the number of learning_rate_factors (is 2)",
+        ),
+        ("at_most: 20", "at_most: 9", "confirmation.at_most", "greater than or equal to 10"),
+        ("first_seed: 42", "first_seed: -1", "confirmation.first_seed", "than or equal to 0"),
+        ("42, at_most: 20", "4294967277, at_most: 20", "confirmation", "at most 4294967295"),
+        (
+            ", at_most: 20",
+            ", at_most: 20, seeds: [3]",
+            "confirmation.seeds",
+            "known here: first_seed",
+        ),
         ("[0.1, 1.0", "[1.0, 1.0", "tuning.learning_rate_factors", "1.0 repeated"),
-        ("[42, 43]", "[42, 3]", "confirmation.seeds", "seeds that tuning never saw, not 3"),
+        ("[1, 2, 3]", "[1, 61]", "confirmation.first_seed", "that tuning never saw, not 61"),
+        ("[4, 5]", "[4, 42]", "confirmation.first_seed", "that tuning never saw, not 42"),
         (GOOD, "[1, 2]", "the file", "should be a mapping"),
         (GOOD, "", "the file", "should be a mapping"),
         (GOOD, "train: {epochs: 5", "not valid YAML", "line 1"),
@@ -251,6 +274,27 @@ def test_a_schedule_keeps_its_arguments(tmp_path: Path) -> None:
     assert isinstance(schedule, Schedule)
     assert schedule.class_name == "CosineDecay"
     assert schedule.arguments == {"initial_learning_rate": 0.1, "decay_steps": 1800}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[1, 2, 3]", "[1, 41, 62]"),
+        ("[4, 5]", "[]"),
+        ("n_settings: 5", "n_settings: 3"),
+        ("n_settings: 5", "n_settings: 24"),
+        ("at_most: 20", "at_most: 10"),
+        ("42, at_most: 20", "4294967276, at_most: 20"),
+    ],
+)
+def test_what_lies_just_within_the_bounds_is_accepted(tmp_path: Path, old: str, new: str) -> None:
+    load_params(write_params(tmp_path, old, new))
+
+
+def test_more_fresh_seeds_begin_with_the_same_ones(tmp_path: Path) -> None:
+    confirmation = load_params(write_params(tmp_path)).confirmation
+    assert fresh_seeds(confirmation, 3) == (42, 43, 44)
+    assert fresh_seeds(confirmation, 5)[:3] == (42, 43, 44)
 
 
 def test_parameters_are_frozen(tmp_path: Path) -> None:

@@ -4,17 +4,25 @@ import csv
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from stages.evaluate.pairs import Sample, compare_pairs, rank
-from stages.evaluate.statistics import estimate
-from stages.evaluate.verdict import judge
+from stages.common.files import FloatArray
+from stages.inference.estimates import estimate
+from stages.inference.pairs import compare_pairs
+from stages.inference.race import Rules, run_race
+
+N_TEST = 10_000
+
+
+def rules(margin: float, confidence: float = 0.95) -> Rules:
+    return Rules(margin, confidence, 1 / N_TEST, at_most=160)
 
 
 @pytest.fixture(scope="module")
-def samples(shared_data: Path) -> dict[str, Sample]:
-    """Final test accuracies over ten seeds."""
+def scores(shared_data: Path) -> dict[str, FloatArray]:
+    """Final test accuracies over ten seeds, the first of which is 42."""
     last: dict[str, dict[int, tuple[int, float]]] = {}
     with (shared_data / "deepobs" / "fmnist_2c2d.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -22,7 +30,7 @@ def samples(shared_data: Path) -> dict[str, Sample]:
             now = int(row["epoch"]), float(row["test_accuracy"])
             last[row["optimizer"]][int(row["seed"])] = max(seen, now)
     return {
-        name: Sample({seed: accuracy for seed, (_, accuracy) in finals.items()}, 0)
+        name: np.array([accuracy for _, (_, accuracy) in sorted(finals.items())])
         for name, finals in last.items()
     }
 
@@ -32,37 +40,64 @@ def samples(shared_data: Path) -> dict[str, Sample]:
     [("adam", 0.9234, 0.0029), ("sgd", 0.9227, 0.0018), ("momentum", 0.9214, 0.0021)],
 )
 def test_means_and_spreads_are_the_published_ones(
-    samples: dict[str, Sample], name: str, mean: float, spread: float
+    scores: dict[str, FloatArray], name: str, mean: float, spread: float
 ) -> None:
-    found = estimate(list(samples[name].accuracies.values()), 0.95)
-    assert len(samples[name].accuracies) == 10
+    found = estimate(scores[name].tolist(), 0.95, resolution=1 / N_TEST)
+    assert len(scores[name]) == 10
     assert (found.mean, found.standard_deviation) == pytest.approx((mean, spread), abs=5e-5)
 
 
-def test_welch_finds_what_was_published(samples: dict[str, Sample]) -> None:
+def test_welch_finds_what_was_published(scores: dict[str, FloatArray]) -> None:
     published = {("adam", "sgd"): 0.54, ("adam", "momentum"): 0.10, ("momentum", "sgd"): 0.17}
-    for pair in combinations(sorted(samples), 2):
-        first, second = (list(samples[name].accuracies.values()) for name in pair)
+    for pair in combinations(sorted(scores), 2):
+        first, second = (scores[name] for name in pair)
         p = ttest_ind(first, second, equal_var=False).pvalue
         assert p == pytest.approx(published[pair], abs=5e-3)
 
 
-def without_seed_42(samples: dict[str, Sample]) -> dict[str, Sample]:
-    return {
-        name: Sample({seed: a for seed, a in sample.accuracies.items() if seed != 42}, 0)
-        for name, sample in samples.items()
+def test_one_seed_turns_the_order_of_the_means_round(scores: dict[str, FloatArray]) -> None:
+    orders = [sorted(scores, key=lambda name: -scores[name][begin:].mean()) for begin in range(2)]
+    assert orders == [["adam", "sgd", "momentum"], ["sgd", "adam", "momentum"]]
+
+
+def test_ten_seeds_show_none_of_them_to_be_better(scores: dict[str, FloatArray]) -> None:
+    found = {
+        (pair.first, pair.second): (pair.label, round(pair.p, 4), round(pair.nominal, 6))
+        for pair in compare_pairs(scores, rules(0.002))
+    }
+    # Half of 5 % may be spent at the first look, on three pairs.
+    assert found == {
+        ("adam", "momentum"): ("undecided", 0.0449, 0.008333),
+        ("adam", "sgd"): ("undecided", 0.5175, 0.008333),
+        ("sgd", "momentum"): ("undecided", 0.1054, 0.008333),
     }
 
 
-def test_one_seed_turns_the_order_round_and_the_verdict_stays_undecided(
-    samples: dict[str, Sample],
+def test_a_tie_is_what_ten_seeds_show_only_where_half_a_percent_makes_no_difference(
+    scores: dict[str, FloatArray],
 ) -> None:
-    rankings = []
-    for some in (samples, without_seed_42(samples)):
-        pairs = compare_pairs(some, confidence=0.95, margin=0.002, n_test=10_000)
-        assert "better" not in {pair.label for pair in pairs}
-        verdict = judge(some, pairs, some, pairs, 0.002)
-        assert verdict.best is None
-        assert verdict.sentence.startswith("Undecided: ")
-        rankings.append(rank(some))
-    assert rankings == [("adam", "sgd", "momentum"), ("sgd", "adam", "momentum")]
+    labels = [
+        {pair.label for pair in compare_pairs(scores, rules(margin))} for margin in (0.003, 0.005)
+    ]
+    assert labels == [{"undecided"}, {"tied"}]
+
+
+def test_what_may_be_lost_by_each_choice_is_known_after_ten_seeds(
+    scores: dict[str, FloatArray],
+) -> None:
+    race = run_race(scores, rules(0.003))
+    at_most = {
+        name: max(-race.ahead[name, rival] for rival in scores if rival != name) for name in scores
+    }
+    assert at_most == pytest.approx({"adam": 0.0021, "sgd": 0.0034, "momentum": 0.0042}, abs=5e-5)
+    (look,) = race.looks
+    assert (look.leader, look.n_seeds, look.beaten) == ("adam", 10, ())
+    assert look.bound == at_most["adam"] == pytest.approx(0.002064, abs=5e-7)
+
+
+@pytest.mark.parametrize(("margin", "is_over", "n_seeds"), [(0.0021, True, 10), (0.002, False, 15)])
+def test_adam_can_be_taken_where_a_fifth_of_a_percent_makes_no_difference(
+    scores: dict[str, FloatArray], margin: float, is_over: bool, n_seeds: int
+) -> None:
+    race = run_race(scores, rules(margin))
+    assert (race.looks[-1].leader, race.is_over, race.next_n_seeds) == ("adam", is_over, n_seeds)

@@ -1,37 +1,180 @@
-"""Which trials tune an optimizer, and what they decide for."""
+"""Which settings tune an optimizer, and what decides between them."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import log10
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stages.common.params import Tuning
 from stages.common.runs import Completed, Failed, TrialRow
 from stages.engine.trial import Trial
-from stages.train.search import choose_setting, plan_settings, plan_tuning
+from stages.train.search import Merit, choose_finalists, merit, next_factors
 from tests.examples import COMMITTED, trial_row
 
-
-def test_tuning_crosses_the_grid_with_its_seeds() -> None:
-    tuning = plan_tuning(COMMITTED.tuning)
-    assert len(set(tuning)) == len(tuning) == 15
-    assert {trial.phase for trial in tuning} == {"tuning"}
-    factors = {trial.learning_rate_factor for trial in tuning}
-    assert factors == set(COMMITTED.tuning.learning_rate_factors)
-    assert {trial.seed for trial in tuning} == set(COMMITTED.tuning.seeds)
+FIRST = (0.1, 1.0, 10.0)
+LOST: Merit = (-3,)
 
 
-def test_a_trial_knows_its_place_among_the_settings() -> None:
-    tuning = Tuning(learning_rate_factors=(3.0, 0.5), seeds=(8, 9))
-    settings = plan_settings(tuning)
-    trials = plan_tuning(tuning)
-    assert trials == [
-        Trial("tuning", 3.0, 8, 0),
-        Trial("tuning", 3.0, 9, 0),
-        Trial("tuning", 0.5, 8, 1),
-        Trial("tuning", 0.5, 9, 1),
-    ]
-    assert [trial.setting for trial in trials] == [0, 0, 1, 1]
-    assert [settings[trial.setting] for trial in trials] == [3.0, 3.0, 0.5, 0.5]
+def budget(n_settings: int, factors: Sequence[float] = FIRST) -> Tuning:
+    return Tuning(
+        learning_rate_factors=tuple(factors), n_settings=n_settings, seeds=(1, 2, 3), final_seeds=()
+    )
+
+
+def score(accuracy: float) -> Merit:
+    return 0, accuracy, -1.0
+
+
+def scores(*accuracies: float | None, factors: Sequence[float] = FIRST) -> dict[float, Merit]:
+    """Of the factors in their order; None where all trials diverged."""
+    merits = (LOST if a is None else score(a) for a in accuracies)
+    return dict(zip(factors, merits, strict=True))
+
+
+def search(tuning: Tuning, merit_of: Callable[[float], Merit]) -> list[list[float]]:
+    """All rounds until the budget is spent; no more of them than a search may have."""
+    merits: dict[float, Merit] = {}
+    rounds: list[list[float]] = []
+    while factors := next_factors(merits, tuning):
+        assert len(rounds) < tuning.n_settings, f"goes on for ever, with {factors}"
+        rounds.append(factors)
+        merits |= {factor: merit_of(factor) for factor in factors}
+    return rounds
+
+
+def peak_at(best: float, diverges_above: float = float("inf")) -> Callable[[float], Merit]:
+    """Accuracy falls with the distance from the best factor."""
+    return lambda f: LOST if f > diverges_above else score(1 - 0.1 * abs(log10(f / best)))
+
+
+def test_the_first_settings_are_the_factors_as_they_stand() -> None:
+    assert next_factors({}, budget(8, (3.0, 0.5, 1.0))) == [3.0, 0.5, 1.0]
+
+
+def test_nothing_is_tried_where_the_budget_is_spent() -> None:
+    assert next_factors(scores(0.5, 0.6, 0.7), budget(3)) == []
+
+
+@pytest.mark.parametrize(
+    ("factors", "accuracies", "expected"),
+    [
+        ((0.1, 1.0, 10.0), (0.5, 0.6, 0.7), 100.0),
+        ((0.1, 1.0, 3.0), (0.5, 0.6, 0.7), 9.0),
+        ((0.1, 1.0, 10.0), (0.7, 0.6, 0.5), 0.01),
+        ((0.5, 1.0, 10.0), (0.7, 0.6, 0.5), 0.25),
+        ((10.0, 0.5, 1.0), (0.5, 0.7, 0.6), 0.25),
+    ],
+    ids=["upper", "by the nearest step", "lower", "by the nearest step down", "in any order"],
+)
+def test_the_grid_grows_beyond_an_edge_by_the_step_before_it(
+    factors: Sequence[float], accuracies: Sequence[float], expected: float
+) -> None:
+    merits = scores(*accuracies, factors=factors)
+    assert next_factors(merits, budget(8, factors)) == [pytest.approx(expected, rel=1e-3)]
+
+
+def test_the_grid_grows_until_the_best_is_inside() -> None:
+    rounds = search(budget(8), peak_at(1000.0))
+    assert rounds[:4] == [[0.1, 1.0, 10.0], [100.0], [1000.0], [10000.0]]
+    assert len(rounds[4]) == 2
+    low, high = sorted(rounds[4])
+    assert 100 < low < 1000 < high < 10000
+
+
+def test_an_edge_beyond_which_trials_diverge_is_bracketed_and_then_refined() -> None:
+    rounds = search(budget(6), peak_at(10.0, diverges_above=10.0))
+    # The diverged neighbour comes second, though it is as near.
+    assert rounds == [[0.1, 1.0, 10.0], [100.0], [3.16228, 31.6228]]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected"),
+    [
+        ((0.5, 0.9, 0.6), [3.16228, 0.316228]),
+        ((0.6, 0.9, 0.5), [0.316228, 3.16228]),
+        ((0.6, 0.9, None), [0.316228, 3.16228]),
+        ((None, 0.9, 0.6), [3.16228, 0.316228]),
+    ],
+)
+def test_the_step_is_halved_around_the_best_on_the_better_neighbours_side_first(
+    accuracies: Sequence[float | None], expected: list[float]
+) -> None:
+    merits = scores(*accuracies)
+    assert next_factors(merits, budget(8)) == expected
+    assert next_factors(merits, budget(4)) == expected[:1]
+
+
+def test_the_step_is_halved_again() -> None:
+    _, second, third = search(budget(7), peak_at(1.0))
+    assert sorted(second) == [0.316228, 3.16228]
+    assert sorted(third) == [0.562342, 1.77828]
+
+
+def test_one_factor_alone_is_bracketed_from_below_then_above() -> None:
+    rounds = search(budget(3, [1.0]), peak_at(1.0))
+    assert rounds == [[1.0], [0.316228], [3.16228]]
+
+
+def test_where_all_diverge_the_rates_go_lower() -> None:
+    assert search(budget(6), lambda _: LOST) == [[0.1, 1.0, 10.0], [0.01], [0.001], [0.0001]]
+    assert search(budget(3, [1.0]), lambda _: LOST) == [[1.0], [0.316228], [0.1]]
+
+
+@pytest.mark.parametrize(
+    "merit_of",
+    [
+        peak_at(1.0),
+        peak_at(1e6),
+        peak_at(1e-6),
+        peak_at(10.0, diverges_above=1.0),
+        lambda _: LOST,
+        lambda _: score(0.5),
+    ],
+    ids=["inside", "high", "low", "diverging", "all diverge", "all equal"],
+)
+@pytest.mark.parametrize("n_settings", range(3, 25))
+def test_every_search_has_as_many_settings_whatever_happens(
+    n_settings: int, merit_of: Callable[[float], Merit]
+) -> None:
+    tried = [factor for factors in search(budget(n_settings), merit_of) for factor in factors]
+    assert len(set(tried)) == len(tried) == n_settings
+
+
+# Few values, so that there are ties.
+merits = st.sampled_from([LOST, (-2, 0.5, -1.0), (-1, 0.9, -1.0)]) | st.builds(
+    score, st.sampled_from([0.1, 0.5, 0.9]) | st.floats(0, 1)
+)
+grids = st.sampled_from(
+    [(1.0,), (0.1, 10.0), FIRST, (0.5, 1.0, 2.0), COMMITTED.tuning.learning_rate_factors]
+)
+
+
+@settings(deadline=None)
+@given(st.data(), grids, st.integers(0, 24))
+def test_no_search_tries_a_factor_twice_or_more_settings_than_it_has(
+    data: st.DataObject, factors: tuple[float, ...], n_more: int
+) -> None:
+    n_settings = min(len(factors) + n_more, 24)
+    rounds = search(budget(n_settings, factors), lambda _: data.draw(merits))
+    tried = [factor for factors in rounds for factor in factors]
+    assert len(set(tried)) == len(tried) == n_settings
+    assert all(0 < factor < float("inf") for factor in tried)
+
+
+def test_finalists_are_the_best_three() -> None:
+    found = choose_finalists(scores(0.5, None, 0.8, 0.7, 0.6, factors=(1, 2, 3, 4, 5)))
+    assert found == [3, 4, 5]
+
+
+def test_the_first_tried_of_equals_is_a_finalist() -> None:
+    assert choose_finalists(scores(0.5, 0.5, 0.9, 0.5, factors=(4, 1, 3, 2))) == [3, 4, 1]
+
+
+def test_all_are_finalists_where_there_are_fewer_than_three() -> None:
+    assert choose_finalists(scores(0.5, 0.9, factors=(1, 2))) == [2, 1]
 
 
 def test_a_place_is_no_part_of_what_a_trial_is() -> None:
@@ -39,46 +182,29 @@ def test_a_place_is_no_part_of_what_a_trial_is() -> None:
     assert hash(Trial("tuning", 3.0, 8, 0)) == hash(Trial("tuning", 3.0, 8, 5))
 
 
-@pytest.mark.parametrize(
-    ("factors", "settings"),
-    [
-        ((0.1, 1.0, 10.0), (0.1, 1.0, 10.0)),
-        ((0.1, 10.0), (0.1, 10.0, 1.0)),
-        ((1.0,), (1.0,)),
-        ((10.0, 0.1), (10.0, 0.1, 1.0)),
-    ],
-)
-def test_the_configured_rate_is_a_setting_in_the_grid_or_after_it(
-    factors: tuple[float, ...], settings: tuple[float, ...]
-) -> None:
-    assert plan_settings(Tuning(learning_rate_factors=factors, seeds=(1,))) == settings
-
-
-def row(setting: int, accuracy: float | None, loss: float = 1.0) -> TrialRow:
+def row(accuracy: float | None, loss: float = 1.0) -> TrialRow:
     """None for a trial that diverged."""
-    result = trial_row("tuning", setting, 1, accuracy)
+    result = trial_row("tuning", 0, 1, accuracy)
     return replace(result, validation_loss=loss) if isinstance(result, Completed) else result
 
 
-def failed(setting: int) -> TrialRow:
-    about = {key: value for key, value in vars(row(setting, None)).items() if key != "outcome"}
+def failed() -> TrialRow:
+    about = {key: value for key, value in vars(row(None)).items() if key != "outcome"}
     return Failed(**about, reason="no room")
 
 
 @pytest.mark.parametrize(
-    ("rows", "chosen"),
+    ("better", "worse"),
     [
-        ([row(0, 0.5), row(1, 0.7), row(2, 0.6)], 1),
-        ([row(0, 0.5), row(1, 0.9), row(0, 0.9), row(1, 0.4)], 0),
-        ([row(0, 0.5), row(1, 0.9), row(0, 0.5), row(1, None)], 0),
-        ([row(0, 0.5), row(1, 0.9), row(0, 0.5), failed(1)], 0),
-        ([row(0, None), row(1, 0.1), failed(0), row(1, None)], 1),
-        ([row(0, 0.5, loss=2.0), row(1, 0.5, loss=1.0)], 1),
-        ([row(0, 0.0), row(1, None)], 0),
-        ([row(0, None), row(1, 0.0)], 1),
-        ([row(0, 0.5), row(1, 0.5)], 0),
-        ([row(0, None), row(1, None)], 0),
-        ([failed(0), row(1, None)], 0),
+        ([row(0.7)], [row(0.5)]),
+        ([row(0.5), row(0.9)], [row(0.9), row(0.4)]),
+        ([row(0.5), row(0.5)], [row(0.9), row(None)]),
+        ([row(0.5), row(0.5)], [row(0.9), failed()]),
+        ([row(0.1), row(None)], [row(None), failed()]),
+        ([row(0.1), row(0.1), row(None)], [row(0.9), row(None), failed()]),
+        ([row(0.5, loss=1.0)], [row(0.5, loss=2.0)]),
+        ([row(0.6, loss=2.0)], [row(0.5, loss=1.0)]),
+        ([row(0.0)], [row(None)]),
     ],
     ids=[
         "best",
@@ -86,13 +212,26 @@ def failed(setting: int) -> TrialRow:
         "a diverged trial loses",
         "a failed trial loses",
         "fewer lost",
+        "fewer lost of three",
         "loss decides",
+        "accuracy before loss",
         "guessing wrong is better than diverging",
-        "whichever comes first",
-        "first",
-        "all diverged",
-        "failing is as bad as diverging",
     ],
 )
-def test_tuning_chooses_the_best_mean_on_validation(rows: list[TrialRow], chosen: int) -> None:
-    assert choose_setting(rows) == chosen
+def test_the_greater_merit_is_the_better_setting(
+    better: list[TrialRow], worse: list[TrialRow]
+) -> None:
+    assert merit(better) > merit(worse)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([row(0.5)], [row(0.5)]),
+        ([row(None)], [failed()]),
+        ([row(0.25), row(0.75)], [row(0.75), row(0.25)]),
+    ],
+    ids=["equal", "failing is as bad as diverging", "the order of trials does not matter"],
+)
+def test_equal_trials_have_equal_merit(first: list[TrialRow], second: list[TrialRow]) -> None:
+    assert merit(first) == merit(second)

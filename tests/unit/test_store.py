@@ -25,9 +25,11 @@ OTHER_KEY = "6" * 64
 
 @pytest.fixture(scope="module")
 def result() -> TrialResult:
-    trained = small_training(optimizer(class_name="SGD"), confirmation={"seeds": [5]})
-    curve = tuple(row for row in trained.epochs if row.phase == "confirmation")
-    return TrialResult(trained.trials[-1], curve, tuple(a[0] for a in trained.weights.arrays))
+    trained = small_training(optimizer(class_name="SGD"), confirmation={"first_seed": 5})
+    row = trained.trials[1]
+    assert (row.phase, row.seed) == ("confirmation", 5)
+    curve = tuple(epoch for epoch in trained.epochs if (epoch.phase, epoch.seed) == (row.phase, 5))
+    return TrialResult(row, curve, tuple(a[0] for a in trained.weights.arrays))
 
 
 def only_file(folder: Path) -> Path:

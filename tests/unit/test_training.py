@@ -348,8 +348,14 @@ def test_what_decides_no_result_is_no_part_of_its_key() -> None:
     entries = {"other": SGD, "more": optimizer(class_name="Adam")}
     params = small_params(
         entries,
-        tuning={"learning_rate_factors": [0.1, 1.0], "seeds": [7, 8]},
-        confirmation={"seeds": [3]},
+        tuning={
+            "learning_rate_factors": [0.1, 1.0],
+            "n_settings": 4,
+            "seeds": [7, 8],
+            "final_seeds": [9],
+        },
+        confirmation={"first_seed": 30, "at_most": 20},
+        comparison={"margin": 0.5},
     )
     dataset = replace(DATASET, name="another", files=(), test_counts=(1, 1, 1, 1))
     assert plan_work("other", params, dataset, "", environment).key == key()

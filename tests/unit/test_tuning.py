@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from stages.engine.loop import Slot
 from stages.engine.models import save_model
 from stages.engine.trial import Trial, TrialResult, Work
 from stages.engine.workers import count_workers
+from stages.train.search import merit
 from stages.train.tuning import Trained
 from tests.conftest import PROJECT
 from tests.examples import (
@@ -45,53 +48,144 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-GRID = {"learning_rate_factors": [0.01, 1.0, 3.0], "seeds": [91, 92]}
+GRID = {
+    "learning_rate_factors": [0.01, 1.0, 3.0],
+    "n_settings": 3,
+    "seeds": [91, 92],
+    "final_seeds": [],
+}
+FRESH = list(range(100, 110))
+
+
+def told(trained: Trained) -> list[tuple[str, float, int]]:
+    """Phase, factor and seed of each trial in its order."""
+    factors = [setting.learning_rate_factor for setting in trained.run.settings]
+    return [(row.phase, factors[row.setting], row.seed) for row in trained.trials]
+
+
+def planned(phase: str, factors: Sequence[float], seeds: Sequence[int]) -> list[Any]:
+    return [(phase, factor, seed) for factor in factors for seed in seeds]
 
 
 def test_training_tunes_then_confirms_the_chosen_rate_and_the_configured_one() -> None:
     entry = optimizer(class_name="SGD", learning_rate=0.01)
-    trained = small_training(entry, tuning=GRID, confirmation={"seeds": [5, 6]})
+    trained = small_training(entry, tuning=GRID)
     run = trained.run
     factors = [setting.learning_rate_factor for setting in run.settings]
     assert (factors, run.tuned, run.configured) == ([0.01, 1.0, 3.0], 2, 1)
-    told = [(row.phase, factors[row.setting], row.seed) for row in trained.trials]
-    tuning = [("tuning", factor, seed) for factor in (0.01, 1.0, 3.0) for seed in (91, 92)]
-    confirmation = [("confirmation", factor, seed) for factor in (1.0, 3.0) for seed in (5, 6)]
-    assert told == [*tuning, *confirmation]
+    assert told(trained) == [
+        *planned("tuning", factors, (91, 92)),
+        *planned("confirmation", (3.0, 1.0), FRESH),
+    ]
     rates = [run.settings[row.setting].learning_rate for row in trained.trials]
     assert [row.learning_rate for row in trained.trials] == rates
-    assert rates[::2] == pytest.approx([0.0001, 0.01, 0.03, 0.01, 0.03])
-    assert trained.weights.settings.tolist() == [1, 1, 2, 2]
-    assert trained.weights.seeds.tolist() == [5, 6, 5, 6]
-    tuned = [vars(row)["validation_accuracy"] for row in trained.trials[-2:]]
-    kept = [stacked[2 + int(np.argmax(tuned))] for stacked in trained.weights.arrays]
+    assert rates[:7:2] == pytest.approx([0.0001, 0.01, 0.03, 0.03])
+    assert trained.weights.settings.tolist() == [2] * 10 + [1] * 10
+    assert trained.weights.seeds.tolist() == [*FRESH, *FRESH]
+    tuned = [vars(row)["validation_accuracy"] for row in trained.trials[6:16]]
+    kept = [stacked[int(np.argmax(tuned))] for stacked in trained.weights.arrays]
     assert trained.model is not None
     assert bits(trained.model.get_weights()) == bits(kept)
 
 
+def test_the_grid_grows_and_the_best_three_are_trained_with_the_final_seeds_as_well() -> None:
+    entry = optimizer(class_name="SGD", learning_rate=1e-6)
+    grid = {**GRID, "learning_rate_factors": [0.1, 1.0], "n_settings": 4, "final_seeds": [93, 94]}
+    trained = small_training(entry, tuning=grid)
+    grown = [0.1, 1.0, 10.0, 100.0]
+    assert [setting.learning_rate_factor for setting in trained.run.settings] == grown
+    assert trained.run.configured == 1
+    trials = told(trained)
+    assert trials[:8] == planned("tuning", grown, (91, 92))
+    finals = trials[8:14]
+    assert finals[0::2] == [("tuning", factor, 93) for _, factor, _ in finals[0::2]]
+    assert finals[1::2] == [("tuning", factor, 94) for _, factor, _ in finals[0::2]]
+    # Finalists stand by their merit, the best first.
+    rows = {factor: trained.trials[2 * i : 2 * i + 2] for i, factor in enumerate(grown)}
+    by_merit = sorted(grown, key=lambda factor: merit(rows[factor]), reverse=True)
+    assert [factor for _, factor, _ in finals[0::2]] == by_merit[:3]
+    # The first fresh seeds come last.
+    assert [(phase, seed) for phase, _, seed in trials[14:24]] == [
+        ("confirmation", seed) for seed in FRESH
+    ]
+
+
+def test_the_tuned_rate_is_the_finalist_with_the_best_mean_over_all_tuning_seeds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # By the first seeds 3 is the best; with the final ones 1 is. The worst of them, 0.01, would
+    # win by its final seeds, but is no finalist.
+    accuracies = {(3.0, 91): 0.9, (1.0, 91): 0.8, (0.1, 91): 0.7, (0.01, 91): 0.1}
+    accuracies |= {(3.0, 93): 0.1, (1.0, 93): 0.9, (0.1, 93): 0.2, (0.01, 93): 1.0}
+    real = training.run_trial
+
+    def scripted(slot: Slot, work: Work, trial: Trial) -> TrialResult:
+        result = real(slot, work, trial)
+        accuracy = accuracies.get((trial.learning_rate_factor, trial.seed), 0.5)
+        return replace(result, row=replace(result.row, validation_accuracy=accuracy))
+
+    monkeypatch.setattr(training, "run_trial", scripted)
+    grid = {
+        "learning_rate_factors": [0.01, 0.1, 1.0, 3.0],
+        "n_settings": 4,
+        "seeds": [91],
+        "final_seeds": [93],
+    }
+    trained = small_training(optimizer(class_name="SGD", learning_rate=0.01), tuning=grid)
+    assert trained.run.settings[trained.run.tuned].learning_rate_factor == 1.0
+    assert told(trained)[4:7] == planned("tuning", (3.0, 1.0, 0.1), (93,))
+
+
+def test_every_optimizer_gets_the_same_number_of_tuning_trials_however_it_behaves() -> None:
+    grid = {
+        "learning_rate_factors": [0.1, 1.0, 10.0],
+        "n_settings": 6,
+        "seeds": [91, 92],
+        "final_seeds": [93],
+    }
+    entries = [
+        optimizer(class_name="SGD", learning_rate=0.1),
+        optimizer(class_name="SGD", learning_rate=1e-9),
+        optimizer(class_name="SGD", learning_rate=1e29),  # diverges but for the lowest rates
+        DIVERGING,
+    ]
+    runs = [small_training(entry, train={"epochs": 1}, tuning=grid) for entry in entries]
+    outcomes = [{row.outcome for row in run.trials if row.phase == "tuning"} for run in runs]
+    assert {"diverged"} in outcomes
+    assert {"completed"} in outcomes
+    for trained in runs:
+        tuning = [(factor, seed) for phase, factor, seed in told(trained) if phase == "tuning"]
+        assert len(set(tuning)) == len(tuning) == 6 * 2 + 3 * 1
+    assert len({tuple(told(trained)[6:12]) for trained in runs}) > 1
+
+
 def test_the_configured_rate_is_confirmed_once_if_tuning_chooses_it() -> None:
-    grid = {"learning_rate_factors": [1e-6, 1.0], "seeds": [91]}
-    trained = small_training(optimizer(class_name="SGD"), tuning=grid, confirmation={"seeds": [5]})
+    grid = {**GRID, "learning_rate_factors": [1e-6, 1.0], "n_settings": 2, "seeds": [91]}
+    trained = small_training(optimizer(class_name="SGD"), tuning=grid)
     assert trained.run.tuned == trained.run.configured == 1
-    told = [(row.phase, row.setting, row.seed) for row in trained.trials]
-    assert told == [("tuning", 0, 91), ("tuning", 1, 91), ("confirmation", 1, 5)]
+    assert told(trained) == [
+        *planned("tuning", (1e-6, 1.0), (91,)),
+        *planned("confirmation", (1.0,), FRESH),
+    ]
 
 
 def test_a_configured_rate_outside_the_grid_is_confirmed_and_not_chosen() -> None:
-    grid = {"learning_rate_factors": [1e-6], "seeds": [91]}
-    trained = small_training(optimizer(class_name="SGD"), tuning=grid, confirmation={"seeds": [5]})
+    grid = {**GRID, "learning_rate_factors": [1e-6], "n_settings": 1, "seeds": [91]}
+    trained = small_training(optimizer(class_name="SGD"), tuning=grid)
     assert [setting.learning_rate_factor for setting in trained.run.settings] == [1e-6, 1.0]
     assert (trained.run.tuned, trained.run.configured) == (0, 1)
-    told = [(row.phase, row.setting, row.seed) for row in trained.trials]
-    assert told == [("tuning", 0, 91), ("confirmation", 1, 5), ("confirmation", 0, 5)]
+    assert told(trained) == [
+        *planned("tuning", (1e-6,), (91,)),
+        *planned("confirmation", (1e-6, 1.0), FRESH),
+    ]
 
 
 def test_a_factor_acts_as_that_learning_rate_configured() -> None:
-    factor = {"learning_rate_factors": [0.5], "seeds": [91]}
+    factor = {"learning_rate_factors": [0.5]}
     scaled = small_training(optimizer(class_name="Adam", learning_rate=0.5), tuning=factor)
     assert (scaled.run.tuned, scaled.run.configured) == (0, 1)
     plain = small_training(optimizer(class_name="Adam", learning_rate=0.25))
-    assert bits(array[2:] for array in scaled.weights.arrays) == bits(plain.weights.arrays)
+    assert bits(array[:10] for array in scaled.weights.arrays) == bits(plain.weights.arrays)
 
 
 @keras_warns
@@ -157,15 +251,46 @@ def test_only_what_the_store_does_not_hold_is_trained(
     tmp_path: Path, trained_seeds: list[int]
 ) -> None:
     entry = optimizer(class_name="SGD")
-    ten = list(range(1, 11))
-    fresh = small_training(entry, tmp_path, confirmation={"seeds": ten})
-    assert sorted(trained_seeds) == [*ten, 91]
+    fresh = small_training(entry, tmp_path)
+    assert sorted(trained_seeds) == [1, *FRESH]
     trained_seeds.clear()
-    again = small_training(entry, tmp_path, confirmation={"seeds": ten})
+    again = small_training(entry, tmp_path)
     assert trained_seeds == []
     assert_equal(again, fresh)
-    small_training(entry, tmp_path, confirmation={"seeds": [*ten, 11]})
-    assert trained_seeds == [11]
+    small_training(entry, tmp_path, confirmation={"first_seed": 102})
+    assert sorted(trained_seeds) == [110, 111]
+    trained_seeds.clear()
+    small_training(entry, tmp_path, tuning={"final_seeds": [7]})
+    assert trained_seeds == [7]
+
+
+@pytest.mark.parametrize("n_done", [1, 8, 15])
+def test_a_run_that_was_killed_goes_on_where_it_was_to_the_same_result(
+    tmp_path: Path, trained_seeds: list[int], n_done: int
+) -> None:
+    entry = optimizer(class_name="SGD", learning_rate=0.01)
+    grid = {**GRID, "n_settings": 5, "final_seeds": [93]}
+    undisturbed = small_training(entry, tuning=grid, train={"epochs": 1})
+    n_trials = len(trained_seeds)
+    assert n_trials == len(undisturbed.trials)
+    trained_seeds.clear()
+
+    counted = training.run_trial
+    with pytest.MonkeyPatch.context() as patch:
+
+        def kill(slot: Slot, work: Work, trial: Trial) -> TrialResult:
+            if len(trained_seeds) == n_done:
+                raise InputError("killed")
+            return counted(slot, work, trial)
+
+        patch.setattr(training, "run_trial", kill)
+        with pytest.raises(InputError, match="killed"):
+            small_training(entry, tmp_path, tuning=grid, train={"epochs": 1})
+    assert len(list(tmp_path.glob("*/*.npz"))) == len(trained_seeds) == n_done
+    trained_seeds.clear()
+    resumed = small_training(entry, tmp_path, tuning=grid, train={"epochs": 1})
+    assert len(trained_seeds) == n_trials - n_done
+    assert_equal(resumed, undisturbed)
 
 
 def assert_equal(one: Trained, other: Trained) -> None:
@@ -183,9 +308,9 @@ def test_a_rate_put_before_the_others_trains_only_what_is_new(
     entry = optimizer(class_name="SGD")
     small_training(entry, tmp_path)
     trained_seeds.clear()
-    grid = {"learning_rate_factors": [1e-6, 1.0], "seeds": [91]}
+    grid = {"learning_rate_factors": [1e-6, 1.0], "n_settings": 2}
     longer = small_training(entry, tmp_path, tuning=grid)
-    assert trained_seeds == [91]
+    assert trained_seeds == [1]
     assert_equal(longer, small_training(entry, tuning=grid))
 
 
@@ -239,26 +364,27 @@ def test_a_failed_trial_does_not_end_the_others(
     entry = optimizer(class_name="SGD")
     counted = training.run_trial
 
-    def run_but_for_seed_2(slot: Slot, work: Work, trial: Trial) -> TrialResult:
-        if trial.seed == 2:
+    def run_but_for_one_seed(slot: Slot, work: Work, trial: Trial) -> TrialResult:
+        if trial.seed == 102:
             raise MemoryError("no room")
         return counted(slot, work, trial)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "run_trial", run_but_for_seed_2)
-        seeds = {"seeds": [1, 2, 3]}
-        partly = small_training(entry, tmp_path / "store", confirmation=seeds)
+        patch.setattr(training, "run_trial", run_but_for_one_seed)
+        partly = small_training(entry, tmp_path / "store")
     outcomes = [(row.seed, row.outcome) for row in partly.trials]
-    assert outcomes == [(91, "completed"), (1, "completed"), (2, "failed"), (3, "completed")]
-    assert partly.weights.seeds.tolist() == [1, 3]
-    assert {epoch.seed for epoch in partly.epochs} == {91, 1, 3}
+    completed = [seed for seed in FRESH if seed != 102]
+    expected = [(seed, "failed" if seed == 102 else "completed") for seed in (1, *FRESH)]
+    assert outcomes == expected
+    assert partly.weights.seeds.tolist() == completed
+    assert {epoch.seed for epoch in partly.epochs} == {1, *completed}
     assert partly.model is not None
     write_trained(tmp_path, partly)
     assert [row.outcome for row in TRIALS.read(tmp_path)] == [outcome for _, outcome in outcomes]
     trained_seeds.clear()
-    whole = small_training(entry, tmp_path / "store", confirmation=seeds)
-    assert trained_seeds == [2]
-    assert_equal(whole, small_training(entry, confirmation=seeds))
+    whole = small_training(entry, tmp_path / "store")
+    assert trained_seeds == [102]
+    assert_equal(whole, small_training(entry))
 
 
 def test_tuning_goes_on_where_one_rate_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +418,7 @@ def test_a_wrong_number_of_workers_is_named(monkeypatch: pytest.MonkeyPatch, tex
     ],
 )
 def test_a_run_tells_what_trained(entry: dict[str, Any], per_parameter: int) -> None:
-    run = small_training(optimizer(**entry), train={"epochs": 1}, confirmation={"seeds": [1]}).run
+    run = small_training(optimizer(**entry), train={"epochs": 1}).run
     n_parameters = 36 * 8 + 8 + 8 * 4 + 4
     assert (run.n_parameters, run.n_state) == (n_parameters, per_parameter * n_parameters)
     assert run.optimizer.items() >= entry.items() - {("class_name", run.class_name)}

@@ -6,14 +6,13 @@ from typing import Any, Literal
 
 import altair as alt
 
+from stages.common.confirmation import ConfirmationRow
 from stages.common.params import Params
 from stages.common.results import (
-    BudgetPoint,
     Comparison,
     ConfusionCell,
     CurvePoint,
     Mistakes,
-    ScoreRow,
     TuningPoint,
 )
 from stages.report.tables import Table
@@ -36,10 +35,9 @@ class Results:
 
     params: Params
     comparison: Comparison
-    scores: Sequence[ScoreRow]
+    scores: Sequence[ConfirmationRow]
     curves: Sequence[CurvePoint]
     tuning: Sequence[TuningPoint]
-    budget: Sequence[BudgetPoint]
     confusion: Sequence[ConfusionCell]
     mistakes: Mistakes
 

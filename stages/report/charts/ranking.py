@@ -6,6 +6,7 @@ from typing import Any
 
 import altair as alt
 
+from stages.common.confirmation import Scored
 from stages.common.results import Comparison
 from stages.report.charts.base import (
     ACCURACY,
@@ -63,7 +64,7 @@ def _rows(comparison: Comparison) -> list[Row]:
         }
         for name, result in comparison.optimizers.items()
         for rate, confirmed in (("tuned", result.tuned), ("configured", result.configured))
-        if rate == "tuned" or confirmed.setting != result.tuned.setting
+        if rate == "tuned" or confirmed.learning_rate != result.tuned.learning_rate
     ]
 
 
@@ -81,8 +82,7 @@ def _chart(results: Results, rows: Sequence[Row], least: float) -> alt.LayerChar
     seeds = [
         {"optimizer": s.optimizer, "rate": "tuned", "accuracy": s.test_accuracy, "seed": s.seed}
         for s in results.scores
-        if s.setting == optimizers[s.optimizer].tuned.setting
-        if s.test_accuracy >= least
+        if isinstance(s, Scored) and s.rate == "tuned" and s.test_accuracy >= least
     ]
     rates = list(dict.fromkeys(row["rate"] for row in rows))
     x = alt.X("accuracy:Q", title="test accuracy").scale(zero=False).axis(tickCount=6)

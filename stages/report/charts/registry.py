@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from stages.report.charts.base import Figure, Results
-from stages.report.charts.budget import budget
 from stages.report.charts.classes import classes
 from stages.report.charts.confusion import confusion
 from stages.report.charts.curves import curves
@@ -13,7 +12,7 @@ from stages.report.charts.speed import speed
 
 Chart = Callable[[Results], Figure | None]
 
-CHARTS: tuple[Chart, ...] = (ranking, curves, sensitivity, budget, speed, confusion, classes)
+CHARTS: tuple[Chart, ...] = (ranking, curves, sensitivity, speed, confusion, classes)
 NAMES = tuple(chart.__name__ for chart in CHARTS)
 
 

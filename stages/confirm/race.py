@@ -1,0 +1,217 @@
+"""Trains further fresh seeds, of those who need them, until the answer stands."""
+
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from stages.common.confirmation import ConfirmationRow, Predictions, Rate, Scored, Unscored
+from stages.common.console import Progress, notice
+from stages.common.data import Dataset, Examples
+from stages.common.errors import InputError
+from stages.common.files import FloatArray, UInt8Array
+from stages.common.params import Params, fresh_seeds
+from stages.common.runs import RUN, RUNS, TRIALS, WEIGHTS, Completed, Run, TrialRow
+from stages.confirm.scoring import score_weights
+from stages.engine.models import build_network
+from stages.engine.runner import Runner
+from stages.engine.store import digest_examples, prune
+from stages.engine.training import plan_work
+from stages.engine.trial import Data, Trial, TrialResult, Work, Workers
+from stages.inference.estimates import rounded_up
+from stages.inference.race import Race, Rules, run_race
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """What `train` made of an optimizer: its run, and the weights of its completed trials.
+
+    `rows` are of the first fresh seeds, at the tuned and at the configured rate.
+    """
+
+    run: Run
+    rows: tuple[TrialRow, ...]
+    weights: Mapping[tuple[int, int], tuple[FloatArray, ...]]
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What the stage hands on."""
+
+    rows: tuple[ConfirmationRow, ...]
+    predictions: Predictions
+
+
+def read_first_look(folder: Path) -> FirstLook:
+    """Reads `runs/NAME`.
+
+    Raises:
+        InputError: If the run is missing or damaged.
+    """
+    run, weights = RUN.read(folder), WEIGHTS.read(folder)
+    rows = tuple(row for row in TRIALS.read(folder) if row.phase == "confirmation")
+    places = list(zip(weights.settings.tolist(), weights.seeds.tolist(), strict=True))
+    completed = [(row.setting, row.seed) for row in rows if isinstance(row, Completed)]
+    if places != completed or not {run.tuned, run.configured} <= {row.setting for row in rows}:
+        raise InputError(
+            f"{folder}: {WEIGHTS.name}, {RUN.name} and {TRIALS.name} differ; "
+            "run `dvc repro --force`"
+        )
+    of_trials = zip(*weights.arrays, strict=True)
+    return FirstLook(run, rows, dict(zip(places, of_trials, strict=True)))
+
+
+def remove_stale_runs(runs: Path, optimizers: Iterable[str]) -> None:
+    """Removes the runs of optimizers that params.yaml no longer names.
+
+    DVC leaves them behind, and this stage depends on the whole folder, so that they would leave a
+    trace in dvc.lock. DVC's cache still has them: a returning optimizer is not trained again.
+    """
+    for folder in sorted({path.parent for path in runs.glob(f"*/{TRIALS.name}")}):
+        if folder.name not in set(optimizers):
+            shutil.rmtree(folder)
+            notice(f"{folder}: removed, since params.yaml no longer names it")
+
+
+def confirm(
+    params: Params,
+    dataset: Dataset,
+    data: Data,
+    test: Examples,
+    *,
+    store_folder: Path,
+    workers: Workers,
+    runs: Path = RUNS,
+) -> Confirmed:
+    """Scores the first fresh seeds on the test images, then runs the race to its end.
+
+    In every round the optimizers that are still in it are trained with the same further seeds, all
+    at once. Settings are fixed before; nothing is chosen by the test images but who goes on.
+
+    Raises:
+        InputError: If a run is missing or damaged, or the workers cannot go on.
+    """
+    started_s = time.time()
+    first = {name: read_first_look(runs / name) for name in sorted(params.optimizers)}
+    field = _Field(params, dataset, test, first)
+    rules = Rules(
+        margin=params.comparison.margin,
+        confidence=params.comparison.confidence,
+        resolution=1 / dataset.n_test,
+        at_most=params.confirmation.at_most,
+    )
+    works: dict[str, Work] = {}
+    while not (race := run_race(field.scores(), rules)).is_over:
+        if not works:
+            digest = digest_examples(data.train, data.validation)
+            works = {
+                name: plan_work(name, params, dataset, digest, workers.environment)
+                for name in race.racing
+            }
+        _tell(race, len(first))
+        n_seeds = field.n_seeds(race.racing[0])
+        new_seeds = fresh_seeds(params.confirmation, race.next_n_seeds)[n_seeds:]
+        jobs = [
+            (works[name], field.trial(name, seed)) for seed in new_seeds for name in race.racing
+        ]
+        label = f"confirm, {n_seeds} to {race.next_n_seeds} seeds"
+        with Progress(label, len(jobs), "trials") as progress:
+            results = Runner(data, workers, store_folder, progress).run(jobs)
+        for (work, _), result in zip(jobs, results, strict=True):
+            field.add(work.name, result)
+    _tell(race, len(first))
+    prune(store_folder, unused_since_s=started_s)
+    return field.confirmed()
+
+
+def _tell(race: Race, n_optimizers: int) -> None:
+    look = race.looks[-1]
+    n_left = len(race.racing)
+    bound = "how far another may be ahead is unknown"
+    if look.bound is not None:
+        bound = f"no other is ahead by more than {rounded_up(look.bound)}"
+    notice(f"{look.n_seeds} seeds: {look.leader} leads; {bound}; {n_left} of {n_optimizers} in")
+
+
+class _Field:
+    """All optimizers' trials with fresh seeds, scored on the test images as they come."""
+
+    def __init__(
+        self, params: Params, dataset: Dataset, test: Examples, first: Mapping[str, FirstLook]
+    ) -> None:
+        self._test, self._first = test, first
+        self._model: keras.Model = build_network(params.model, dataset).model
+        self._rows: dict[str, list[ConfirmationRow]] = {name: [] for name in first}
+        self._predictions: dict[str, list[UInt8Array]] = {name: [] for name in first}
+        for name, look in first.items():
+            for row in sorted(look.rows, key=lambda row: row.seed):
+                self._add(name, row, look.weights.get((row.setting, row.seed), ()))
+
+    def n_seeds(self, name: str) -> int:
+        return len(self._tuned(name))
+
+    def scores(self) -> dict[str, FloatArray]:
+        """Test accuracies at the tuned rate by seed, NaN for a trial without one."""
+        return {
+            name: np.array(
+                [row.test_accuracy if isinstance(row, Scored) else np.nan for row in rows]
+            )
+            for name in self._first
+            for rows in (self._tuned(name),)
+        }
+
+    def trial(self, name: str, seed: int) -> Trial:
+        """A further one, at the tuned rate."""
+        run = self._first[name].run
+        return Trial("confirmation", run.settings[run.tuned].learning_rate_factor, seed, run.tuned)
+
+    def add(self, name: str, result: TrialResult) -> None:
+        self._add(name, result.row, result.weights)
+
+    def confirmed(self) -> Confirmed:
+        n_test = len(self._test.labels)
+        return Confirmed(
+            rows=tuple(row for name in self._first for row in self._rows[name]),
+            predictions=Predictions(
+                tuple(
+                    np.array(self._predictions[name], np.uint8).reshape(-1, n_test)
+                    for name in self._first
+                )
+            ),
+        )
+
+    def _tuned(self, name: str) -> list[ConfirmationRow]:
+        return [row for row in self._rows[name] if row.rate == "tuned"]
+
+    def _add(self, name: str, row: TrialRow, weights: Iterable[FloatArray]) -> None:
+        rate: Rate = "tuned" if row.setting == self._first[name].run.tuned else "configured"
+        if not isinstance(row, Completed):
+            self._rows[name].append(
+                Unscored(
+                    optimizer=name,
+                    rate=rate,
+                    seed=row.seed,
+                    n_steps=row.n_steps,
+                    outcome=row.outcome,
+                )
+            )
+            return
+        score = score_weights(self._model, list(weights), self._test)
+        self._rows[name].append(
+            Scored(
+                optimizer=name,
+                rate=rate,
+                seed=row.seed,
+                n_steps=row.n_steps,
+                validation_accuracy=row.validation_accuracy,
+                best_validation_accuracy=row.best_validation_accuracy,
+                test_accuracy=score.accuracy,
+                test_loss=score.loss,
+            )
+        )
+        if rate == "tuned":
+            self._predictions[name].append(score.predictions)

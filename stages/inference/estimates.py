@@ -1,0 +1,160 @@
+"""Means over seeds and paired differences, with Student's intervals; scipy does the arithmetic."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, fsum, inf
+
+import numpy as np
+from scipy import stats
+from scipy.special import bdtrc, ndtri, stdtr, stdtrit
+
+from stages.common.files import FloatArray
+from stages.common.results import Estimate
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean of n paired differences and its standard error."""
+
+    n: int
+    mean: float
+    error: float
+
+    def p_above(self, value: float = 0.0) -> float:
+        """One-sided p of the hypothesis that the true mean is at most `value`."""
+        return float(stdtr(self.n - 1, (value - self.mean) / self.error))
+
+    def p_below(self, value: float = 0.0) -> float:
+        """One-sided p of the hypothesis that the true mean is at least `value`."""
+        return float(stdtr(self.n - 1, (self.mean - value) / self.error))
+
+    def half_width(self, level: float) -> float:
+        """How far a bound at this one-sided level lies from the mean."""
+        return -float(stdtrit(self.n - 1, level)) * self.error
+
+
+def estimate(
+    values: Sequence[float],
+    confidence: float,
+    *,
+    resolution: float = 0.0,
+    lowest: float = -inf,
+    highest: float = inf,
+) -> Estimate:
+    """Mean with Student's t-interval.
+
+    Student's, because the percentile bootstrap of a mean covers far too little at the three to ten
+    seeds that people can afford.
+
+    Args:
+        values: One per seed; trials that diverged or failed are not among them.
+        confidence: Level in (0, 1).
+        resolution: The step in which the score can change; it bounds the standard deviation from
+            below, since a few seeds may agree by chance.
+        lowest: The quantity's own bounds, such as 0 and 1 for an accuracy: the interval ends there.
+        highest: See lowest.
+
+    Returns:
+        The mean, the interval's ends and the sample standard deviation; None for the mean of no
+        value and for all others below two values.
+
+    Source: Student 1908, The probable error of a mean, Biometrika 6(1).
+    """
+    if len(values) < 2:
+        return Estimate(values[0] if values else None, None, None, None)
+    mean, spread = fsum(values) / len(values), float(np.std(values, ddof=1))
+    error = max(spread, resolution) / len(values) ** 0.5
+    half_width = -float(stdtrit(len(values) - 1, (1 - confidence) / 2)) * error
+    return Estimate(mean, max(mean - half_width, lowest), min(mean + half_width, highest), spread)
+
+
+def paired_difference(
+    first: FloatArray, second: FloatArray, resolution: float
+) -> Difference | None:
+    """First minus second, seed by seed.
+
+    Seeds fix initial weights and the order of examples for every optimizer alike, so pairing takes
+    out what they share.
+
+    Args:
+        first: Shape (n_seeds,); NaN for a trial without a score.
+        second: The same seeds of the other.
+        resolution: The step in which the score can change, 1 / n_test for an accuracy. It bounds
+            the standard deviation from below, since a few seeds may agree to the last example.
+
+    Returns:
+        None below two seeds that both completed.
+
+    Source: Student 1908, as above.
+    """
+    differences = first - second
+    differences = differences[np.isfinite(differences)]
+    n = len(differences)
+    if n < 2:
+        return None
+    mean = fsum(differences) / n
+    spread = float(np.sum((differences - mean) ** 2) / (n - 1)) ** 0.5
+    return Difference(n, mean, max(spread, resolution) / n**0.5)
+
+
+def p_of_failures(first: FloatArray, second: FloatArray) -> float:
+    """One-sided p of the hypothesis that the second fails no more often than the first.
+
+    Args:
+        first: Shape (n_seeds,); NaN for a trial without a score.
+        second: The same seeds of the other.
+
+    Source: McNemar 1947, Psychometrika 12(2), in its exact form: of the seeds at which just one of
+        them failed, the second's share.
+    """
+    only_first = int(np.sum(np.isnan(first) & ~np.isnan(second)))
+    only_second = int(np.sum(~np.isnan(first) & np.isnan(second)))
+    return float(bdtrc(only_second - 1, only_first + only_second, 0.5)) if only_second else 1.0
+
+
+def failure_interval(n_failed: int, n_trials: int, confidence: float) -> tuple[float, float]:
+    """Exact interval of the probability that a trial fails.
+
+    Source: Clopper and Pearson 1934, Biometrika 26(4).
+    """
+    interval = stats.binomtest(n_failed, n_trials).proportion_ci(confidence, method="exact")
+    return float(interval.low), float(interval.high)
+
+
+def probability_of_improvement(first: FloatArray, second: FloatArray) -> float:
+    """How likely a trial of the first scores above one of the second; equal scores count half.
+
+    Args:
+        first: Scores, one per trial; -inf for one that diverged or failed.
+        second: The same of the other optimizer.
+
+    Source: Mann and Whitney 1947, whose U it is, over n_first * n_second; recommended for few
+        seeds by Agarwal et al. 2021, arXiv:2108.13264.
+    """
+    above, level = np.greater.outer(first, second), np.equal.outer(first, second)
+    return float(above.mean() + level.mean() / 2)
+
+
+def half_width_of_images(first: FloatArray, second: FloatArray, confidence: float) -> float:
+    """How far the choice of test images alone may move the difference of two mean accuracies.
+
+    Seeds say nothing of this: all of them are scored on the same images.
+
+    Args:
+        first: Shape (n_test,), at least two: share of trials that are right on each image.
+        second: The same of the second, on the same images.
+        confidence: Level in (0, 1).
+
+    Returns:
+        Half the width of the normal interval of the mean paired difference over images.
+
+    Source: Dietterich 1998, Approximate statistical tests for comparing supervised classification
+        learning algorithms, Neural Computation 10(7), on this source of variation.
+    """
+    error: float = float(np.std(first - second, ddof=1)) / len(first) ** 0.5
+    return float(ndtri((1 + confidence) / 2)) * error
+
+
+def rounded_up(bound: float) -> str:
+    """A bound with four decimals; rounded down it would promise too much."""
+    return f"{ceil(round(bound * 1e4, 6)) / 1e4:.4f}"

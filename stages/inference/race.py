@@ -1,0 +1,157 @@
+"""Which optimizer can be taken, and what may be lost by it: a pure function of scores by seed.
+
+Every look is judged afresh from the first seeds' scores, so more seeds, or a larger number to go
+to, only add looks; none needs a memory of the earlier ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from math import inf
+
+import numpy as np
+
+from stages.common.files import FloatArray
+from stages.common.results import Look
+from stages.inference.estimates import p_of_failures, paired_difference
+from stages.inference.looks import looks, nominal_level
+
+Scores = Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the race is judged by.
+
+    `margin` is the loss that makes no difference in practice, `confidence` the probability that
+    what is said holds, `resolution` the step in which the score can change, `at_most` the number of
+    seeds to go to.
+    """
+
+    margin: float
+    confidence: float
+    resolution: float
+    at_most: int
+
+
+@dataclass(frozen=True)
+class Race:
+    """All looks that the scores allow.
+
+    `ahead` has, of every two that met, how far the first is ahead at least. `is_over` tells that no
+    further seed is needed; else `racing` need `next_n_seeds`.
+    """
+
+    looks: tuple[Look, ...]
+    ahead: Mapping[tuple[str, str], float]
+    is_over: bool
+    next_n_seeds: int
+
+    @property
+    def racing(self) -> tuple[str, ...]:
+        """Who is still in."""
+        last = self.looks[-1]
+        return tuple(name for name in last.racing if name not in last.beaten)
+
+
+def run_race(scores: Scores, rules: Rules) -> Race:
+    """Judges the scores at each look until the answer stands or scores are missing.
+
+    At each look, for every two optimizers in the race, a lower bound of their mean paired
+    difference is taken at one-sided error (1 - confidence) / (k - 1) over all looks, where k is the
+    number of optimizers at the start. Whoever is behind another by such a bound leaves, unless the
+    other failed more often, and so does who fails more often at the same level. The leader, among
+    those that failed least, is the one for which the largest difference that the bounds leave to a
+    rival is smallest; where that is at most the margin, the race is over.
+
+    By a union bound over the rivals of the unknown best, the best is ahead of the leader by more
+    than `bound` with a probability of at most 1 - confidence, whichever look one ends at. That is
+    of those that did not leave for failing, which is tested at the same level beside; and it is as
+    good as Student's t is for the differences: a second mode that ten seeds do not show breaks it.
+
+    Args:
+        scores: By name, shape (n_seeds,), in the fixed order of the seeds; NaN for a trial that
+            diverged or failed. Those that left may have fewer.
+        rules: Margin, confidence and the like.
+
+    Raises:
+        ValueError: If there are no optimizers or fewer scores than the first look needs.
+    """
+    numbers = looks(rules.at_most)
+    racing = tuple(scores)
+    ahead: dict[tuple[str, str], float] = {}
+    found: list[Look] = []
+    for index, n_seeds in enumerate(numbers):
+        if any(len(scores[name]) < n_seeds for name in racing):
+            if not found:
+                raise ValueError(f"fewer than {n_seeds} scores")
+            return Race(tuple(found), ahead, is_over=False, next_n_seeds=n_seeds)
+        level = (1 - rules.confidence) / max(len(scores) - 1, 1)
+        nominal = nominal_level(numbers[: index + 1], level)
+        first = {name: scores[name][:n_seeds] for name in racing}
+        failing = _raise_bounds(ahead, first, nominal, rules.resolution)
+        look = _judge(first, ahead, failing)
+        found.append(look)
+        racing = tuple(name for name in racing if name not in look.beaten)
+        if look.bound is not None and look.bound <= rules.margin:
+            break
+        if not any(np.isfinite(first[name]).any() for name in racing):
+            break  # there is nothing to wait for
+    return Race(tuple(found), ahead, is_over=True, next_n_seeds=found[-1].n_seeds)
+
+
+def _raise_bounds(
+    ahead: dict[tuple[str, str], float], scores: Scores, nominal: float, resolution: float
+) -> set[str]:
+    """Lower bounds of how far the first of each two is ahead; what was once shown stays.
+
+    Returns:
+        Those that fail more often than another.
+    """
+    failing = set()
+    for pair in combinations(scores, 2):
+        difference = paired_difference(scores[pair[0]], scores[pair[1]], resolution)
+        if difference:
+            half_width = difference.half_width(nominal)
+            for (first, second), mean in zip((pair, pair[::-1]), (1, -1), strict=True):
+                bound = mean * difference.mean - half_width
+                ahead[first, second] = max(bound, ahead.get((first, second), -inf))
+        for first, second in (pair, pair[::-1]):
+            if p_of_failures(scores[first], scores[second]) <= nominal:
+                failing.add(second)
+    return failing
+
+
+def _judge(scores: Scores, ahead: Mapping[tuple[str, str], float], failing: set[str]) -> Look:
+    steady = [name for name in scores if name not in failing]
+    n_failed = {name: int(np.isnan(scores[name]).sum()) for name in steady}
+
+    def is_beaten(name: str) -> bool:
+        # Not by the scores of one that failed more often: failed trials are below every score.
+        return any(
+            ahead.get((other, name), -inf) > 0 and n_failed[other] <= n_failed[name]
+            for other in steady
+        )
+
+    # Where trials failed at different seeds, leads may run in a circle; then nobody is beaten.
+    left = [name for name in steady if not is_beaten(name)] or steady
+    fewest = min(n_failed[name] for name in left)
+
+    def loss(name: str) -> float:
+        rivals = (rival for rival in left if rival != name)
+        return max((-ahead.get((name, rival), -inf) for rival in rivals), default=0.0)
+
+    def merit(name: str) -> tuple[float, float, str]:
+        completed = scores[name][np.isfinite(scores[name])]
+        mean = float(completed.mean()) if len(completed) else -inf
+        return loss(name), -mean, name
+
+    leader = min((name for name in left if n_failed[name] == fewest), key=merit)
+    is_known = bool(np.isfinite(scores[leader]).any())
+    return Look(
+        n_seeds=len(scores[leader]),
+        racing=tuple(scores),
+        leader=leader,
+        bound=max(loss(leader), 0.0) if is_known and loss(leader) < inf else None,
+        beaten=tuple(name for name in scores if name not in left),
+    )
