@@ -11,8 +11,7 @@ TELL_DVC_OF_GIT = if git rev-parse --git-dir >/dev/null 2>&1; \
 
 run: $(INSTALLED)  ## compare the optimizers of params.yaml
 	@$(TELL_DVC_OF_GIT)
-	dvc repro evaluate
-	@dvc repro --single-item --force report  # its table ends the run, new or not
+	@python -m commands.run
 
 fashion-mnist: $(INSTALLED)  ## the textbook's experiment
 	@git rev-parse --quiet --verify HEAD >/dev/null || { echo "make: DVC's experiments need a Git repository with a commit"; exit 1; }
@@ -23,12 +22,11 @@ fashion-mnist: $(INSTALLED)  ## the textbook's experiment
 history: $(INSTALLED)  ## the results of every commit
 	@python -m stages.report.history
 
-scheduler: $(INSTALLED)  ## of a Dask cluster; then, where you run: export DASK_SCHEDULER_ADDRESS=tcp://HOST:8786
-	DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=2 DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION=1.0 \
-		python -m distributed.cli.dask_scheduler $(OPTIONS)
+scheduler: $(INSTALLED)  ## of a Dask cluster, on loopback; beyond it, with TLS: make scheduler HOST=192.168.0.5
+	@python -m commands.cluster scheduler $(if $(HOST),--host $(HOST)) $(OPTIONS)
 
-worker: $(INSTALLED)  ## of that cluster: make worker SCHEDULER=tcp://HOST:8786
-	python -m distributed.cli.dask_worker $(SCHEDULER) --nworkers 1 --nthreads $$(python -c 'import joblib; print(joblib.cpu_count())') $(OPTIONS)
+worker: $(INSTALLED)  ## of that cluster: make worker SCHEDULER=tls://192.168.0.5:8786
+	@python -m commands.cluster worker $(if $(SCHEDULER),--scheduler $(SCHEDULER)) $(if $(HOST),--host $(HOST)) $(OPTIONS)
 
 test: $(INSTALLED)  ## everything, without internet
 	python -m pytest
@@ -45,13 +43,13 @@ bench-cluster: $(INSTALLED)  ## a Dask cluster on this machine beside its thread
 	python -m benchmarks.cluster
 
 schema: $(INSTALLED)  ## params.schema.json, which editors check params.yaml with
-	python -m stages.common.params > params.schema.json
+	python -m stages.common.params schema > params.schema.json
 
 screenshots: $(INSTALLED)  ## the README's pictures of the page, by a Chromium that is installed
 	python -m tests.browser.screenshots
 
 clean:  ## everything that was made here, DVC's cache included
-	rm -rf .venv .cache .dvc/cache .dvc/tmp data/raw data/processed data/sources runs dvc_plots
+	rm -rf .venv .cache .dvc/cache .dvc/tmp data/raw data/processed data/sources runs weights confirmation dvc_plots
 
 $(INSTALLED): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "make: needs Python 3.11 to 3.13, this is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2])'

@@ -22,6 +22,7 @@ import numpy as np
 from distributed import Client
 from tabulate import tabulate
 
+from commands.cluster import LOOPBACK, NO_PAGES, SETTINGS
 from stages.common.data import Dataset, Examples
 from stages.common.params import FIRST_LOOK, Confirmation, Params, Tuning, load_params
 from stages.common.runs import Phase
@@ -32,11 +33,6 @@ from stages.engine.trial import Data, Trial, Work, Workers
 from stages.engine.workers import open_threads
 
 N_ROUNDS, N_EMPTY, PATIENCE_S = 3, 2000, 60
-# As `make scheduler` has it.
-SETTINGS = {
-    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "2",
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
-}
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ def start_cluster(n_workers: int) -> Iterator[str]:
         def start(program: str, *options: str) -> None:
             command = (sys.executable, "-m", f"distributed.cli.dask_{program}", *options)
             process = subprocess.Popen(  # noqa: S603
-                [*command, "--scheduler-file", file, "--no-dashboard"],
+                [*command, "--scheduler-file", file, "--host", LOOPBACK, *NO_PAGES],
                 env=os.environ | SETTINGS,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -126,7 +122,7 @@ def start_cluster(n_workers: int) -> Iterator[str]:
             ending.callback(process.wait)
             ending.callback(process.kill)
 
-        start("scheduler", "--host", "127.0.0.1", "--port", "0")
+        start("scheduler", "--port", "0")
         for _ in range(n_workers):
             start("worker", "--nthreads", "1", "--no-nanny", "--memory-limit", "0")
         with Client(scheduler_file=file, timeout=PATIENCE_S, set_as_default=False) as client:

@@ -1,21 +1,40 @@
 """What all tests share."""
 
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
+from filelock import FileLock
 
 from stages.engine.determinism import set_up_tensorflow
 
-# TensorFlow's own modules warn while they are imported, which is no fault of this project; the
-# import stands here, once, so that everywhere else a warning is an error.
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    set_up_tensorflow()
-    import keras  # noqa: F401
+# A machine that others use as well may be slow.
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("suite")
 
 PROJECT = Path(__file__).parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Imports TensorFlow where tests run: not in the process that only starts those that do."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    # TensorFlow's own modules warn while they are imported, which is no fault of this project; the
+    # import stands here, once, so that everywhere else a warning is an error.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        set_up_tensorflow()
+        import keras  # noqa: F401
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +43,27 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no {SHARED_DATA}: real data for trials, not part of the repository")
     return SHARED_DATA
+
+
+@contextmanager
+def lock_shared(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A path that all of pytest-xdist's workers share, for one of them at a time."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with FileLock(folder / f"{name}.lock"):
+        yield folder / name
+
+
+def git_environment() -> dict[str, str]:
+    """This one, with nobody's settings for Git and somebody's name."""
+    nobodys = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    person = {"NAME": "somebody", "EMAIL": "somebody@example.org"}
+    names = {f"GIT_{who}_{k}": v for who in ("AUTHOR", "COMMITTER") for k, v in person.items()}
+    return nobodys | names | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+def contents(folder: Path, *names: str) -> dict[str, bytes]:
+    """Files of the folder, and what its folders hold, by their paths in it."""
+    files = (file for name in names for file in (folder / name, *(folder / name).rglob("*")))
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files if file.is_file()}

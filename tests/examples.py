@@ -1,6 +1,5 @@
 """Small data, parameters and runs for the tests of training, evaluation and report."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 
 from stages.common.confirmation import PREDICTIONS, ROWS, Scored, Unscored
 from stages.common.data import Dataset, Examples, RawFile
-from stages.common.params import Model, Optimizer, Params, load_params
+from stages.common.files import UInt8Array
+from stages.common.params import Model, Optimizer, Params
 from stages.common.runs import (
     EPOCHS,
     RUN,
@@ -26,7 +26,7 @@ from stages.common.runs import (
     Setting,
     TrialRow,
 )
-from stages.confirm.race import confirm
+from stages.confirm.race import confirm, read_first_looks
 from stages.engine.environment import describe_environment
 from stages.engine.loop import Slot, to_tensors
 from stages.engine.models import Network, build_network
@@ -35,10 +35,9 @@ from stages.engine.trial import Data, Work
 from stages.engine.workers import open_threads
 from stages.evaluate.scored import Group, ScoredRun
 from stages.train.tuning import Trained, train
-from tests.conftest import PROJECT
+from tests.parameters import COMMITTED, small_params
 
 CLASS_NAMES = ("circle", "square", "triangle", "star")
-COMMITTED = load_params(PROJECT / "params.yaml")
 
 
 def draw_examples(n: int, seed: int) -> Examples:
@@ -69,36 +68,16 @@ DATASET = Dataset(
     test_counts=class_counts(TEST),
     files=(RawFile("shapes.npz", 1234, "5" * 64),),
 )
-SMALL: dict[str, dict[str, Any]] = {
-    "model": {"name": "mlp", "hidden_units": [8], "activation": "relu", "dropout": 0.0},
-    "train": {"epochs": 2, "batch_size": 16, "jit_compile": False},
-    "tuning": {
-        "learning_rate_factors": [1.0],
-        "n_settings": 1,
-        "seeds": [1],
-        "final_seeds": [],
-    },
-    "confirmation": {"first_seed": 100, "at_most": 10},
-}
+
+
+def encode_idx(array: UInt8Array) -> bytes:
+    """An array in the IDX format, not yet packed."""
+    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
 
 
 def bits(arrays: Iterable[Any]) -> list[bytes]:
     """Equal for arrays that are equal to the last bit."""
     return [np.asarray(array).tobytes() for array in arrays]
-
-
-def optimizer(**entry: Any) -> Optimizer:
-    """An entry of `optimizers` as params.yaml would give it; its learning rate is 0.1."""
-    return Optimizer.model_validate_json(json.dumps({"learning_rate": 0.1, **entry}))
-
-
-def small_params(optimizers: Mapping[str, Optimizer], **sections: Mapping[str, Any]) -> Params:
-    """The committed parameters with little work; `sections` hold what else differs."""
-    content = COMMITTED.model_dump(mode="json")
-    for section in SMALL.keys() | sections.keys():
-        content[section] |= {**SMALL.get(section, {}), **sections.get(section, {})}
-    content["optimizers"] = {name: entry.model_dump() for name, entry in optimizers.items()}
-    return Params.model_validate_json(json.dumps(content))
 
 
 def small_network(**model: Any) -> Network:
@@ -153,7 +132,7 @@ def small_training(
 
 
 def write_trained(folder: Path, trained: Trained) -> None:
-    """What confirm and evaluate read of `runs/NAME`."""
+    """What confirm and evaluate read of `runs/NAME` and `weights/NAME`, in one folder."""
     TRIALS.write(folder, trained.trials)
     EPOCHS.write(folder, trained.epochs)
     WEIGHTS.write(folder, trained.weights)
@@ -164,7 +143,13 @@ def write_confirmed(folder: Path, runs: Path, params: Params) -> None:
     """What evaluate reads of `confirmation`, once the runs are written."""
     with TemporaryDirectory() as store, open_threads(1) as workers:
         confirmed = confirm(
-            params, DATASET, DATA, TEST, store_folder=Path(store), workers=workers, runs=runs
+            params,
+            DATASET,
+            DATA,
+            TEST,
+            read_first_looks(params, runs, runs),
+            store_folder=Path(store),
+            workers=workers,
         )
     ROWS.write(folder, confirmed.rows)
     PREDICTIONS.write(folder, confirmed.predictions)
@@ -253,7 +238,8 @@ def group(
         )
         for seed, curve in enumerate(curves, start=1)
     )
-    return Trials(Group((*completed, *failed)), epochs, setting)
+    rows = (*completed, *failed)
+    return Trials(Group(0.1, rows), epochs, setting)
 
 
 # The best in the middle, at the configured rate.
@@ -290,6 +276,10 @@ def scored_run(
     n_test = DATASET.n_test
     is_wrong = [np.arange(n_test) >= row.test_accuracy * n_test for row in tuned.group.completed]
     wrong = np.array(is_wrong, np.uint8).reshape(-1, n_test)
+
+    def at_its_rate(trials: Trials) -> Group:
+        return replace(trials.group, learning_rate=0.1 * list(tuning)[trials.setting])
+
     return ScoredRun(
         run=Run(
             class_name=class_name,
@@ -310,7 +300,7 @@ def scored_run(
         curves=tuned.curves,
         n_curves=len(tuned.group.rows),
         n_steps_per_epoch=N_STEPS_PER_EPOCH,
-        tuned=tuned.group,
-        configured=(configured or tuned).group,
+        tuned=at_its_rate(tuned),
+        configured=at_its_rate(configured or tuned),
         predictions=((TEST.labels + wrong) % len(CLASS_NAMES)).astype(np.uint8),
     )

@@ -7,7 +7,8 @@ from stages.common.data import Dataset
 from stages.evaluate import comparison
 from stages.evaluate.scored import ScoredRun
 from stages.report.charts.base import Results
-from tests.examples import DATASET, TEST, Trials, group, optimizer, scored_run, small_params
+from tests.examples import DATASET, TEST, Trials, group, scored_run
+from tests.parameters import optimizer, small_params
 
 ODD_NAMES = ('<b title="굵게">', '"it\'s" & 최적화', "<img src=x onerror=alert(1)>", "</script>")
 ODD_DATASET = replace(DATASET, name="<i>'자료' & \"data\"", class_names=ODD_NAMES)

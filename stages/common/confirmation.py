@@ -1,10 +1,13 @@
 """What `confirm` makes of all runs: the files of `confirmation`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from stages.common.files import Arrays, Csv, UInt8Array
+import numpy as np
+
+from stages.common.files import Arrays, Csv, FloatArray, UInt8Array, as_written
 
 CONFIRMATION = Path("confirmation")
 
@@ -43,6 +46,16 @@ class Unscored(_Row):
 
 
 ConfirmationRow = Scored | Unscored
+
+
+def accuracies_by_seed(rows: Iterable[ConfirmationRow]) -> FloatArray:
+    """Test accuracy by row, NaN for a trial without one.
+
+    Rounded as in the file, so that whoever reads it judges by the same numbers.
+    """
+    return np.array(
+        [as_written(row.test_accuracy) if isinstance(row, Scored) else np.nan for row in rows]
+    )
 
 
 @dataclass(frozen=True)

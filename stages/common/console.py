@@ -3,37 +3,51 @@
 import sys
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import NoReturn, Self
 
 from tqdm import tqdm
 
-from stages.common.errors import InputError
+from stages.common.errors import InputError, describe_refusal, legible, one_line, shorten
 
 LINE_INTERVAL_S = 10.0
+_LONGEST_LINE = 400
 
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Runs a stage's main function; a fault of the input becomes lines without a traceback."""
+    """Runs a stage's main function.
+
+    A fault of the input, a full disk and the like become lines without a traceback.
+    """
     try:
         main()
     except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+        _fail(str(error))
+    except MemoryError as error:
+        _fail(f"not enough memory: {one_line(error)}".rstrip(": "))
+    except OSError as error:
+        if not (refusal := describe_refusal(error)):
+            raise
+        _fail(refusal)
     except KeyboardInterrupt:
         print("\nstopped; `dvc repro` runs this stage again", file=sys.stderr)
         sys.exit(130)
 
 
+def _fail(message: str) -> NoReturn:
+    lines = (shorten(legible(line), _LONGEST_LINE) for line in message.split("\n"))
+    print("\n".join(lines), file=sys.stderr)
+    sys.exit(1)
+
+
 def notice(message: str) -> None:
     """Prints a line without disturbing a progress bar."""
-    tqdm.write(message, file=sys.stderr)
+    tqdm.write(legible(message), file=sys.stderr)
 
 
 class Progress:
     """How far a piece of work is and about how long the rest will take.
 
-    The estimate counts from the first unit that is done, since that one holds what is done once,
-    such as compilation.
+    The estimate leaves out the first unit, which includes one-time work such as compilation.
 
     A bar on a terminal; elsewhere a line now and then and one at the end.
 
@@ -72,16 +86,12 @@ class Progress:
         done_now = self._done - self._done_before
         if self._paced_from_s is None:
             if done_now:
-                self._pace_from(now_s)
+                self._paced_from_s, self._done_before = now_s, self._done
+                self._bar.start_t, self._bar.initial = time.time(), self._done
         elif now_s - self._printed_s >= LINE_INTERVAL_S and done_now and self._done < self._total:
             self._printed_s = now_s
             left_s = (now_s - self._paced_from_s) * (self._total - self._done) / done_now
             self._print_line(f"about {left_s:.0f} s left")
-
-    def _pace_from(self, now_s: float) -> None:
-        self._paced_from_s, self._done_before = now_s, self._done
-        if self._is_terminal:
-            self._bar.start_t, self._bar.initial = time.time(), self._done
 
     def find(self, n: int, note: str = "") -> None:
         """Counts n more units that an earlier run had done."""

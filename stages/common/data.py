@@ -1,6 +1,5 @@
 """What `sources`, `download` and `preprocess` make: facts, files and arrays."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -89,18 +88,6 @@ class Dataset:
     @property
     def n_test(self) -> int:
         return sum(self.test_counts)
-
-
-@dataclass(frozen=True)
-class OwnFiles:
-    """The files of the user's own that an optimizer is made of, with their SHA-256."""
-
-    sha256: Mapping[str, str]
-
-
-def own_files_of(name: str) -> Json[OwnFiles]:
-    """The file of `data/sources` for the optimizer of that name."""
-    return Json(f"{name}.json", OwnFiles)
 
 
 # Of data/raw

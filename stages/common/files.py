@@ -3,15 +3,21 @@
 A file is declared once, as a value that says its name, its type and how it is coded, and that reads
 and writes itself: `TRIALS = Csv("trials.csv", TrialRow)`, then `TRIALS.read(folder)` and
 `TRIALS.write(folder, rows)`. Equal values give equal bytes under every version of Python.
+
+DVC believes what its cache holds. So a stage whose outputs DVC keeps ends in `write_digests`, and
+whoever reads them finds out if they are others by now.
 """
 
 import csv
+import hashlib
 import json
+import shlex
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cached_property
 from io import BytesIO, StringIO
 from pathlib import Path
 from secrets import token_hex
@@ -19,9 +25,9 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from stages.common.errors import InputError, one_line
+from stages.common.errors import InputError, legible, one_line
 
 UInt8Array = npt.NDArray[np.uint8]
 IntArray = npt.NDArray[np.int64]
@@ -33,6 +39,32 @@ T = TypeVar("T")
 N_DIGITS = 6
 
 
+def locate_cache(name: str) -> Path:
+    """The folder, outside every stage's outputs, for what should not be made twice."""
+    return _project() / ".cache" / name
+
+
+def _project() -> Path:
+    """The project's folder.
+
+    A queued experiment, or one with `--temp`, is run by DVC in a copy of the project below its
+    `.dvc`; this is not the copy.
+    """
+    inside_dvc = (folder for folder in Path.cwd().parents if folder.name == ".dvc")
+    projects = [folder.parent for folder in inside_dvc]
+    return Path(*projects[-1:])
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Has an error of the block name the file; that of a full disk names none by itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a path beside `path` to write to, which takes its place when the block succeeds."""
@@ -40,8 +72,9 @@ def replacing(path: Path) -> Iterator[Path]:
     # The suffix stays last, for libraries that go by it.
     temporary = path.with_name(f".{path.stem}.{token_hex(4)}{path.suffix}")
     try:
-        yield temporary
-        temporary.replace(path)
+        with naming(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -65,11 +98,11 @@ class File(ABC, Generic[T]):
         """Reads the folder's file.
 
         Raises:
-            InputError: If it is missing or holds no such value.
+            InputError: If it is missing, not what its stage wrote, or holds no such value.
         """
         path = folder / self.name
         try:
-            return self.decode(path.read_bytes())
+            return self.decode(read_checked(path))
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{path}: not as its stage writes it; run `dvc repro` ({describe_fault(error)})"
@@ -99,10 +132,13 @@ class Json(File[T]):
     exact: bool = False
 
     def decode(self, content: bytes) -> T:
-        return TypeAdapter(self.kind).validate_json(content)
+        value = self._adapter.validate_json(content)
+        # What cannot be written, such as a NaN, is not read either.
+        self.encode(value)
+        return value
 
     def encode(self, value: T) -> bytes:
-        content = TypeAdapter(self.kind).dump_python(value)
+        content = self._adapter.dump_python(value)
         text = json.dumps(
             content if self.exact else _rounded(content),
             indent=2,
@@ -111,12 +147,18 @@ class Json(File[T]):
         )
         return f"{text}\n".encode()
 
+    @cached_property
+    def _adapter(self) -> TypeAdapter[T]:
+        """Kept, because building it takes longer than reading a small file."""
+        return TypeAdapter(self.kind)
+
 
 @dataclass(frozen=True)
 class Csv(File[Sequence[T]]):
     """A row for each value of the dataclass `kind`, or of a union of some; an empty cell is None.
 
-    The columns are the fields, of a union those of all its members.
+    The columns are the fields, of a union those of all its members. Characters that show nothing
+    give way to a mark, since Python's versions write them in different ways.
     """
 
     kind: type[T]
@@ -129,16 +171,21 @@ class Csv(File[Sequence[T]]):
         if columns != self._columns:
             raise ValueError(f"columns {columns}, should be {self._columns}")
         rows = [dict(zip(columns, (cell or None for cell in line), strict=True)) for line in lines]
-        adapter: TypeAdapter[list[T]] = TypeAdapter(list[self.kind])  # type: ignore[name-defined]
-        return adapter.validate_python(rows)
+        return self._adapter.validate_python(rows)
 
     def encode(self, value: Sequence[T]) -> bytes:
         text = StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self._columns)
         for row in value:
-            writer.writerow(_rounded([getattr(row, column, None) for column in self._columns]))
+            cells = _rounded([getattr(row, column, None) for column in self._columns])
+            writer.writerow([legible(cell) if isinstance(cell, str) else cell for cell in cells])
         return text.getvalue().encode()
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[list[T]]:
+        rows = list[self.kind]  # type: ignore[name-defined]
+        return TypeAdapter(rows, config=ConfigDict(allow_inf_nan=False))
 
     @property
     def _columns(self) -> list[str]:
@@ -157,7 +204,7 @@ class Arrays(File[T]):
 
     def decode(self, content: bytes) -> T:
         hints = get_type_hints(self.kind)
-        values: dict[str, Any] = {name: () for name, hint in hints.items() if _is_tuple(hint)}
+        values: dict[str, Any] = {n: () for n, hint in hints.items() if get_origin(hint) is tuple}
         for name, array in sorted(_read_npz(content).items()):
             field, is_part, _ = name.partition(".")
             values[field] = (*values[field], array) if is_part and field in values else array
@@ -200,6 +247,51 @@ def write_archive(members: Mapping[str, bytes]) -> bytes:
         return file.getvalue()
 
 
+@dataclass(frozen=True)
+class Digests:
+    """The MD5 of each of a folder's files by name; DVC's cache names its objects by it."""
+
+    md5: Mapping[str, str]
+
+
+DIGESTS = Json("digests.json", Digests)
+
+
+def write_digests(folder: Path, *names: str) -> None:
+    """Notes what the stage wrote into the folder; the last that it writes there."""
+    DIGESTS.write(folder, Digests({name: _md5((folder / name).read_bytes()) for name in names}))
+
+
+def read_checked(path: Path) -> bytes:
+    """The file's content, compared with the digests that its folder has, if any.
+
+    Raises:
+        OSError, ValueError: If a file cannot be read.
+        InputError: If its content is not what its stage wrote.
+    """
+    content = path.read_bytes()
+    digests = path.with_name(DIGESTS.name)
+    if path != digests and digests.exists():
+        written = DIGESTS.read(path.parent).md5.get(path.name)
+        if written and written != _md5(content):
+            cached = _project() / ".dvc/cache/files/md5" / written[:2] / written[2:]
+            raise InputError(
+                f"{path}: not what its stage wrote; its copy in DVC's cache may be damaged. "
+                f"Remove both, `rm -f {shlex.quote(str(cached))} {shlex.quote(str(path))}`, "
+                "then run `dvc repro`"
+            )
+    return content
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def as_written(value: float) -> float:
+    """The value as files hold it: rounded to N_DIGITS significant digits."""
+    return float(f"{value:.{N_DIGITS}g}")
+
+
 def describe_fault(error: Exception) -> str:
     """What is wrong with a file's content, on one line."""
     if isinstance(error, ValidationError):
@@ -209,21 +301,36 @@ def describe_fault(error: Exception) -> str:
 
 
 def _read_npz(content: bytes) -> dict[str, npt.NDArray[Any]]:
+    """The arrays by name; takes no more memory than the content, whatever its headers claim."""
     try:
-        with np.load(BytesIO(content), allow_pickle=False) as archive:
-            return dict(archive)
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            _check_sizes(archive, len(content))
+            return {
+                name.removesuffix(".npy"): _read_npy(archive.read(name))
+                for name in archive.namelist()
+            }
     except Exception as error:  # noqa: BLE001, damaged bytes make zipfile and NumPy raise many kinds
         raise ValueError(one_line(error) or type(error).__name__) from None
 
 
-def _is_tuple(hint: Any) -> bool:
-    return get_origin(hint) is tuple
+def _check_sizes(archive: zipfile.ZipFile, n_bytes: int) -> None:
+    if sum(member.file_size for member in archive.infolist()) > n_bytes:
+        raise ValueError(f"claims to hold more than its {n_bytes} bytes")
+
+
+def _read_npy(content: bytes) -> npt.NDArray[Any]:
+    """An array of NumPy's format 1.0, which may not be written to."""
+    with BytesIO(content) as file:
+        np.lib.format.read_magic(file)
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        values = np.frombuffer(content, dtype, offset=file.tell())
+    return values.reshape(shape, order="F" if is_fortran else "C")
 
 
 def _rounded(value: Any) -> Any:
-    """Cuts floats to N_DIGITS significant digits, in nested values as well."""
+    """Rounds floats, in nested values as well."""
     if isinstance(value, float):
-        return float(f"{value:.{N_DIGITS}g}")
+        return as_written(value)
     if isinstance(value, Mapping):
         return {key: _rounded(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

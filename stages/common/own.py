@@ -6,12 +6,12 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from stages.common.errors import InputError, one_line
+from stages.common.errors import InputError, one_line, quoted
 from stages.common.imports import PROJECT, imported_files
 
 # DVC watches these folders.
 FOLDERS = ("optimizers",)
-_REFERENCE = re.compile(r"(?P<path>[\w/]+\.py):(?P<name>\w+)")
+_REFERENCE = re.compile(r"(?P<path>[\w/]{1,80}\.py):(?P<name>\w{1,80})")
 
 
 def is_own(reference: str) -> bool:
@@ -37,7 +37,7 @@ def own_files(key: str, reference: str, root: Path = PROJECT) -> tuple[Path, ...
         return ()
     path, _ = _split(key, reference)
     if not (root / path).is_file():
-        raise InputError(f"params.yaml: {key}: no file {path}")
+        raise InputError(f"params.yaml: {key}: no file {quoted(str(path))}")
     try:
         files = imported_files([path], root)
     except (SyntaxError, ValueError) as error:
@@ -58,27 +58,23 @@ def load_own(key: str, reference: str) -> Any:
         InputError: If the file cannot be imported or has no such name.
     """
     path, name = _split(key, reference)
-    module = ".".join(path.with_suffix("").parts)
     try:
-        return getattr(importlib.import_module(module), name)
-    except AttributeError as error:
-        if getattr(error, "name", None) == name:
-            raise InputError(f"params.yaml: {key}: {path} has no {name}") from None
-        raise _not_importable(path, error) from None
+        module = importlib.import_module(".".join(path.with_suffix("").parts))
     except Exception as error:  # noqa: BLE001, a person's own code may raise any
-        raise _not_importable(path, error) from None
+        *_, last = traceback.extract_tb(error.__traceback__)
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise InputError(
+            f"{path}: cannot be imported: {reason} ({last.filename}, line {last.lineno})"
+        ) from None
+    if not hasattr(module, name):
+        raise InputError(f"params.yaml: {key}: {path} has no {quoted(name)}")
+    return getattr(module, name)
 
 
 def _split(key: str, reference: str) -> tuple[Path, str]:
     match = _REFERENCE.fullmatch(reference)
     if match is None or Path(match["path"]).parts[0] not in FOLDERS:
         raise InputError(
-            f"params.yaml: {key}: should be like {FOLDERS[0]}/FILE.py:NAME (is {reference!r})"
+            f"params.yaml: {key}: should be like {FOLDERS[0]}/FILE.py:NAME (is {quoted(reference)})"
         )
     return Path(match["path"]), match["name"]
-
-
-def _not_importable(path: Path, error: Exception) -> InputError:
-    *_, last = traceback.extract_tb(error.__traceback__)
-    reason = f"{type(error).__name__}: {one_line(error)}"
-    return InputError(f"{path}: cannot be imported: {reason} ({last.filename}, line {last.lineno})")

@@ -1,10 +1,13 @@
 """`params.yaml` as typed, frozen values.
 
-Run as a program, it prints the JSON schema that editors use: `python -m stages.common.params`.
+`python -m stages.common.params` checks the file and does nothing else; with `schema`, it prints the
+JSON schema that editors use.
 """
 
 import difflib
 import json
+import sys
+from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 from math import isfinite
@@ -28,28 +31,39 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.common.errors import InputError, one_line
+from stages.common.errors import InputError, legible, one_line, shorten
 
 PARAMS_PATH = Path("params.yaml")
 MAX_SEED = 2**32 - 1
 # Fresh seeds that every optimizer is trained with.
 FIRST_LOOK = 10
+# Closer ones would soon be the same to the digits that they are written with.
+_LEAST_STEP = 1.1
+_N_SHOWN = 80
 
-OptimizerName = Annotated[str, StringConstraints(pattern=r"^\w[\w-]*$")]
+# Short enough for the name of a folder, whatever the alphabet.
+OptimizerName = Annotated[str, StringConstraints(pattern=r"^\w[\w-]*$", max_length=60)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 T = TypeVar("T", int, float)
 
 
 def _join(values: Iterable[float]) -> str:
-    return ", ".join(map(str, values))
+    return shorten(", ".join(map(str, values)), _N_SHOWN)
 
 
 def _check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
-    repeated = sorted({value for value in values if values.count(value) > 1})
+    repeated = sorted(value for value, n in Counter(values).items() if n > 1)
     if repeated:
         raise ValueError(f"{_join(repeated)} repeated; each may stand once")
     return values
+
+
+def _check_steps(factors: tuple[float, ...]) -> tuple[float, ...]:
+    for low, high in pairwise(sorted(factors)):
+        if high < low * _LEAST_STEP:
+            raise ValueError(f"{low} and {high} are too close; should differ by a tenth or more")
+    return factors
 
 
 Distinct = Annotated[
@@ -111,7 +125,7 @@ class Train(_Section):
 class Tuning(_Section):
     """The budget that each optimizer is tuned with, the same for every one."""
 
-    learning_rate_factors: Distinct[PositiveFloat] = Field(
+    learning_rate_factors: Annotated[Distinct[PositiveFloat], AfterValidator(_check_steps)] = Field(
         description="The first settings: multiples of each optimizer's own learning_rate."
     )
     n_settings: int = Field(
@@ -160,7 +174,7 @@ class _KerasObject(BaseModel):
     def _check_finite(self) -> "_KerasObject":
         for key, value in self.arguments.items():
             if isinstance(value, float) and not isfinite(value):
-                raise ValueError(f"{key} should be a finite number")
+                raise ValueError(f"{shorten(key, _N_SHOWN)} should be a finite number")
         return self
 
     @property
@@ -245,19 +259,36 @@ def load_params(path: Path = PARAMS_PATH) -> Params:
         return Params.model_validate_json(json.dumps(loaded))
     except ValidationError as error:
         faults = error.errors(include_url=False)
-        raise InputError("\n".join(f"{path}: {_describe(fault)}" for fault in faults)) from None
+        lines = (f"{path}: {legible(_describe(fault))}" for fault in faults)
+        raise InputError("\n".join(lines)) from None
 
 
 def read_yaml(content: bytes) -> Any:
     """The value of a YAML 1.2 document, read as DVC reads it; dates and the like become text.
 
     Raises:
-        ValueError: If it is not valid YAML, or nothing that JSON can hold.
+        ValueError: If it is not valid YAML, nothing that JSON can hold, or has a key that YAML
+            takes for something else than text.
     """
     try:
-        return json.loads(json.dumps(YAML(typ="safe").load(content), default=str))
+        loaded = YAML(typ="safe").load(content)
+        text = json.dumps(loaded, default=str, skipkeys=True)
+        _check_keys(loaded)
+        return json.loads(text)
     except (YAMLError, RecursionError, LookupError, TypeError, ValueError) as error:
         raise ValueError(one_line(error)) from None
+
+
+def _check_keys(value: Any) -> None:
+    if isinstance(value, list):
+        for entry in value:
+            _check_keys(entry)
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            if not isinstance(key, str):
+                text = shorten(json.dumps(key, default=str), _N_SHOWN)
+                raise ValueError(f"the key {text} is no text in YAML; put it in quotes")  # noqa: TRY004
+            _check_keys(entry)
 
 
 def schema() -> str:
@@ -270,10 +301,11 @@ def _describe(fault: ErrorDetails) -> str:
     of_two_kinds = {"learning_rate", "target_accuracy"}
     parts = [str(part) for part in fault["loc"] if part != "[key]"]
     location = [part for before, part in pairwise(("", *parts)) if before not in of_two_kinds]
-    message, given = fault["msg"], json.dumps(fault["input"], ensure_ascii=False, default=str)
+    message = fault["msg"]
+    given = shorten(json.dumps(fault["input"], ensure_ascii=False, default=str), _N_SHOWN)
     match fault["type"]:
         case "value_error" if not location:
-            return message.removeprefix("Value error, ")
+            return shorten(message.removeprefix("Value error, "))
         case "missing":
             message = "missing"
         case "extra_forbidden":
@@ -290,7 +322,8 @@ def _describe(fault: ErrorDetails) -> str:
         case _:
             message = message.replace("Input should", "should").removeprefix("Value error, ")
             message = f"{message} (is {given})"
-    return f"{'.'.join(location) or 'the file'}: {message}"
+    key = ".".join(shorten(part, _N_SHOWN) for part in location) or "the file"
+    return f"{key}: {shorten(message)}"
 
 
 def _keys_of(location: list[str]) -> list[str]:
@@ -301,4 +334,10 @@ def _keys_of(location: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(schema(), end="")
+    if sys.argv[1:] == ["schema"]:
+        print(schema(), end="")
+    else:
+        try:
+            load_params()
+        except InputError as error:
+            sys.exit(str(error))

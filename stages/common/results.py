@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, FiniteFloat
 
@@ -78,18 +78,17 @@ class OptimizerResult:
 
 
 Label = Literal["better", "tied", "undecided"]
+Choice = Literal["tuned", "configured", "both", "neither"]
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two optimizers at their tuned rates, `first` ahead of `second`.
+class PairTest:
+    """What is shown of two optimizers at their tuned rates, `first` ahead of `second`.
 
     `mean_difference` in test accuracy is paired over the seeds that both completed, of `n_seeds`,
-    None below two; `low` and `high` bound it at the level of the test. `p` is of the last look
-    alone and counts where it is at most `nominal`, the level that is left there for this pair.
-    `probability_of_improvement` is that of a trial of `first` to beat one of `second`, where a
-    failed one loses. `test_set_half_width` is how far the choice of test images alone may move the
-    difference.
+    None below two, and below 0 where the first is ahead by failing less; `low` and `high` bound it
+    at the level of the test. `p` is two-sided and of the last look alone; it counts where it is at
+    most `nominal`, the level that is left there for this pair.
     """
 
     first: str
@@ -101,6 +100,17 @@ class Pair:
     high: float | None
     p: float
     nominal: float
+
+
+@dataclass(frozen=True)
+class Pair(PairTest):
+    """A test of two optimizers, and what else is said of them.
+
+    `probability_of_improvement` is that of a trial of `first` to beat one of `second`, where a
+    failed one loses. `test_set_half_width` is how far the choice of test images alone may move the
+    difference.
+    """
+
     probability_of_improvement: float
     test_set_half_width: float | None
 
@@ -173,6 +183,11 @@ class Mistakes:
     n_wrong: IntArray
 
 
+def _called(*names: str) -> Any:
+    """A field under its name or an earlier one."""
+    return Field(validation_alias=AliasChoices(*names))
+
+
 @dataclass(frozen=True)
 class OptimizerMetrics:
     """The few numbers of an optimizer that `dvc metrics` puts in a table.
@@ -180,21 +195,11 @@ class OptimizerMetrics:
     An earlier commit's file may have them under longer names.
     """
 
-    accuracy: Annotated[
-        FiniteFloat | None, Field(validation_alias=AliasChoices("accuracy", "test_accuracy"))
-    ] = None
-    low: Annotated[
-        FiniteFloat | None, Field(validation_alias=AliasChoices("low", "test_accuracy_low"))
-    ] = None
-    high: Annotated[
-        FiniteFloat | None, Field(validation_alias=AliasChoices("high", "test_accuracy_high"))
-    ] = None
-    rate: Annotated[
-        FiniteFloat | None, Field(validation_alias=AliasChoices("rate", "learning_rate"))
-    ] = None
-    failed: Annotated[
-        int | None, Field(validation_alias=AliasChoices("failed", "n_failed", "n_diverged"))
-    ] = None
+    accuracy: Annotated[FiniteFloat | None, _called("accuracy", "test_accuracy")] = None
+    low: Annotated[FiniteFloat | None, _called("low", "test_accuracy_low")] = None
+    high: Annotated[FiniteFloat | None, _called("high", "test_accuracy_high")] = None
+    rate: Annotated[FiniteFloat | None, _called("rate", "learning_rate")] = None
+    failed: Annotated[int | None, _called("failed", "n_failed", "n_diverged")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,7 +256,7 @@ class TuningPoint:
     validation_accuracy: float | None
     n_trials: int
     n_failed: int
-    choice: Literal["tuned", "configured", "both", "neither"]
+    choice: Choice
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What `train` makes of one optimizer: the files of `runs/NAME`."""
+"""What `train` makes of one optimizer: the files of `runs/NAME` and `weights/NAME`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 from stages.common.files import Arrays, Csv, FloatArray, IntArray, Json
 
 RUNS = Path("runs")
+ALL_WEIGHTS = Path("weights")
 
 Phase = Literal["tuning", "confirmation"]
 
@@ -65,7 +66,7 @@ TrialRow = Completed | Diverged | Failed
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One epoch of a trial, scored as `Completed` is; an epoch with a loss not finite has none."""
+    """One epoch of a trial, scored as `Completed` is; none where the loss is not finite."""
 
     phase: Phase
     setting: int
@@ -122,8 +123,11 @@ class Weights:
     arrays: tuple[FloatArray, ...]
 
 
+# Of runs/NAME
 TRIALS = Csv("trials.csv", cast("type[TrialRow]", TrialRow))
 EPOCHS = Csv("curves.csv", EpochRow)
 # Exact, since the race goes on at the tuned setting.
 RUN = Json("run.json", Run, exact=True)
+MODEL = "model.keras"
+# Of weights/NAME
 WEIGHTS = Arrays("weights.npz", Weights)

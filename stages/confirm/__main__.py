@@ -3,8 +3,8 @@
 from stages.common.confirmation import CONFIRMATION, PREDICTIONS, ROWS
 from stages.common.console import run_stage
 from stages.common.data import DATASET, PROCESSED, TEST, TRAIN, VALIDATION
+from stages.common.files import write_digests
 from stages.common.params import load_params
-from stages.common.runs import RUNS
 from stages.engine.determinism import set_up_tensorflow
 from stages.engine.store import locate_store
 from stages.engine.trial import Data
@@ -17,15 +17,17 @@ def main() -> None:
     data = Data(TRAIN.read(PROCESSED), VALIDATION.read(PROCESSED))
     set_up_tensorflow()
     # Only now, since this imports Keras.
-    from stages.confirm.race import confirm, remove_stale_runs
+    from stages.confirm.race import confirm, read_first_looks, remove_stale_runs
 
-    remove_stale_runs(RUNS, params.optimizers)
+    remove_stale_runs(params.optimizers)
+    first = read_first_looks(params)
     with open_workers() as workers:
         confirmed = confirm(
-            params, dataset, data, test, store_folder=locate_store(), workers=workers
+            params, dataset, data, test, first, store_folder=locate_store(), workers=workers
         )
     ROWS.write(CONFIRMATION, confirmed.rows)
     PREDICTIONS.write(CONFIRMATION, confirmed.predictions)
+    write_digests(CONFIRMATION, ROWS.name, PREDICTIONS.name)
 
 
 run_stage(main)

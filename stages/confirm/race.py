@@ -2,20 +2,29 @@
 
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from stages.common.confirmation import ConfirmationRow, Predictions, Rate, Scored, Unscored
+from stages.common.confirmation import (
+    ConfirmationRow,
+    Predictions,
+    Rate,
+    Scored,
+    Unscored,
+    accuracies_by_seed,
+)
 from stages.common.console import Progress, notice
 from stages.common.data import Dataset, Examples
 from stages.common.errors import InputError
 from stages.common.files import FloatArray, UInt8Array
-from stages.common.params import Params, fresh_seeds
-from stages.common.runs import RUN, RUNS, TRIALS, WEIGHTS, Completed, Run, TrialRow
+from stages.common.params import FIRST_LOOK, Params, fresh_seeds
+from stages.common.runs import ALL_WEIGHTS, RUN, RUNS, TRIALS, WEIGHTS, Completed, Run
 from stages.confirm.scoring import score_weights
 from stages.engine.models import build_network
 from stages.engine.runner import Runner
@@ -28,14 +37,13 @@ from stages.inference.race import Race, Rules, run_race
 
 @dataclass(frozen=True)
 class FirstLook:
-    """What `train` made of an optimizer: its run, and the weights of its completed trials.
+    """What `train` made of an optimizer: its run, and its trials with the first fresh seeds.
 
-    `rows` are of the first fresh seeds, at the tuned and at the configured rate.
+    At the tuned and at the configured rate, in the order of the seeds.
     """
 
     run: Run
-    rows: tuple[TrialRow, ...]
-    weights: Mapping[tuple[int, int], tuple[FloatArray, ...]]
+    results: tuple[TrialResult, ...]
 
 
 @dataclass(frozen=True)
@@ -46,32 +54,45 @@ class Confirmed:
     predictions: Predictions
 
 
-def read_first_look(folder: Path) -> FirstLook:
-    """Reads `runs/NAME`.
+def read_first_looks(
+    params: Params, runs: Path = RUNS, weights: Path = ALL_WEIGHTS
+) -> dict[str, FirstLook]:
+    """Reads what `train` made of every optimizer, by name.
 
     Raises:
-        InputError: If the run is missing or damaged.
+        InputError: If a run is missing, damaged, or of other seeds than params.yaml asks for.
     """
-    run, weights = RUN.read(folder), WEIGHTS.read(folder)
-    rows = tuple(row for row in TRIALS.read(folder) if row.phase == "confirmation")
+    seeds = fresh_seeds(params.confirmation, FIRST_LOOK)
+    names = sorted(params.optimizers)
+    return {name: _read_first_look(runs / name, weights / name, seeds) for name in names}
+
+
+def _read_first_look(run_folder: Path, weights_folder: Path, seeds: Sequence[int]) -> FirstLook:
+    run, weights = RUN.read(run_folder), WEIGHTS.read(weights_folder)
+    rows = tuple(row for row in TRIALS.read(run_folder) if row.phase == "confirmation")
+    planned = list(product(dict.fromkeys((run.tuned, run.configured)), seeds))
     places = list(zip(weights.settings.tolist(), weights.seeds.tolist(), strict=True))
     completed = [(row.setting, row.seed) for row in rows if isinstance(row, Completed)]
-    if places != completed or not {run.tuned, run.configured} <= {row.setting for row in rows}:
+    if places != completed or planned != [(row.setting, row.seed) for row in rows]:
         raise InputError(
-            f"{folder}: {WEIGHTS.name}, {RUN.name} and {TRIALS.name} differ; "
-            "run `dvc repro --force`"
+            f"{run_folder} and {weights_folder} are of other trials; run `dvc repro --force`"
         )
-    of_trials = zip(*weights.arrays, strict=True)
-    return FirstLook(run, rows, dict(zip(places, of_trials, strict=True)))
+    weights_of = dict(zip(places, zip(*weights.arrays, strict=True), strict=True))
+    results = (TrialResult(row, (), weights_of.get((row.setting, row.seed), ())) for row in rows)
+    return FirstLook(run, tuple(sorted(results, key=lambda result: result.row.seed)))
 
 
-def remove_stale_runs(runs: Path, optimizers: Iterable[str]) -> None:
-    """Removes the runs of optimizers that params.yaml no longer names.
+def remove_stale_runs(optimizers: Iterable[str], root: Path = Path()) -> None:
+    """Removes the runs, and the weights, of optimizers that params.yaml no longer names.
 
-    DVC leaves them behind, and this stage depends on the whole folder, so that they would leave a
+    DVC leaves them behind, and this stage depends on the whole folders, so that they would leave a
     trace in dvc.lock. DVC's cache still has them: a returning optimizer is not trained again.
     """
-    for folder in sorted({path.parent for path in runs.glob(f"*/{TRIALS.name}")}):
+    files = (
+        *(root / RUNS).glob(f"*/{TRIALS.name}"),
+        *(root / ALL_WEIGHTS).glob(f"*/{WEIGHTS.name}"),
+    )
+    for folder in sorted(file.parent for file in files):
         if folder.name not in set(optimizers):
             shutil.rmtree(folder)
             notice(f"{folder}: removed, since params.yaml no longer names it")
@@ -82,10 +103,10 @@ def confirm(
     dataset: Dataset,
     data: Data,
     test: Examples,
+    first: Mapping[str, FirstLook],
     *,
     store_folder: Path,
     workers: Workers,
-    runs: Path = RUNS,
 ) -> Confirmed:
     """Scores the first fresh seeds on the test images, then runs the race to its end.
 
@@ -93,10 +114,9 @@ def confirm(
     at once. Settings are fixed before; nothing is chosen by the test images but who goes on.
 
     Raises:
-        InputError: If a run is missing or damaged, or the workers cannot go on.
+        InputError: If the workers cannot go on.
     """
     started_s = time.time()
-    first = {name: read_first_look(runs / name) for name in sorted(params.optimizers)}
     field = _Field(params, dataset, test, first)
     rules = Rules(
         margin=params.comparison.margin,
@@ -113,7 +133,7 @@ def confirm(
                 for name in race.racing
             }
         _tell(race, len(first))
-        n_seeds = field.n_seeds(race.racing[0])
+        n_seeds = race.looks[-1].n_seeds
         new_seeds = fresh_seeds(params.confirmation, race.next_n_seeds)[n_seeds:]
         jobs = [
             (works[name], field.trial(name, seed)) for seed in new_seeds for name in race.racing
@@ -148,21 +168,12 @@ class _Field:
         self._rows: dict[str, list[ConfirmationRow]] = {name: [] for name in first}
         self._predictions: dict[str, list[UInt8Array]] = {name: [] for name in first}
         for name, look in first.items():
-            for row in sorted(look.rows, key=lambda row: row.seed):
-                self._add(name, row, look.weights.get((row.setting, row.seed), ()))
-
-    def n_seeds(self, name: str) -> int:
-        return len(self._tuned(name))
+            for result in look.results:
+                self.add(name, result)
 
     def scores(self) -> dict[str, FloatArray]:
-        """Test accuracies at the tuned rate by seed, NaN for a trial without one."""
-        return {
-            name: np.array(
-                [row.test_accuracy if isinstance(row, Scored) else np.nan for row in rows]
-            )
-            for name in self._first
-            for rows in (self._tuned(name),)
-        }
+        """Test accuracies at the tuned rate by seed."""
+        return {name: accuracies_by_seed(self._tuned(name)) for name in self._first}
 
     def trial(self, name: str, seed: int) -> Trial:
         """A further one, at the tuned rate."""
@@ -170,7 +181,29 @@ class _Field:
         return Trial("confirmation", run.settings[run.tuned].learning_rate_factor, seed, run.tuned)
 
     def add(self, name: str, result: TrialResult) -> None:
-        self._add(name, result.row, result.weights)
+        row = result.row
+        rate: Rate = "tuned" if row.setting == self._first[name].run.tuned else "configured"
+        about: dict[str, Any] = {
+            "optimizer": name,
+            "rate": rate,
+            "seed": row.seed,
+            "n_steps": row.n_steps,
+        }
+        if not isinstance(row, Completed):
+            self._rows[name].append(Unscored(**about, outcome=row.outcome))
+            return
+        score = score_weights(self._model, result.weights, self._test)
+        self._rows[name].append(
+            Scored(
+                **about,
+                validation_accuracy=row.validation_accuracy,
+                best_validation_accuracy=row.best_validation_accuracy,
+                test_accuracy=score.accuracy,
+                test_loss=score.loss,
+            )
+        )
+        if rate == "tuned":
+            self._predictions[name].append(score.predictions)
 
     def confirmed(self) -> Confirmed:
         n_test = len(self._test.labels)
@@ -186,32 +219,3 @@ class _Field:
 
     def _tuned(self, name: str) -> list[ConfirmationRow]:
         return [row for row in self._rows[name] if row.rate == "tuned"]
-
-    def _add(self, name: str, row: TrialRow, weights: Iterable[FloatArray]) -> None:
-        rate: Rate = "tuned" if row.setting == self._first[name].run.tuned else "configured"
-        if not isinstance(row, Completed):
-            self._rows[name].append(
-                Unscored(
-                    optimizer=name,
-                    rate=rate,
-                    seed=row.seed,
-                    n_steps=row.n_steps,
-                    outcome=row.outcome,
-                )
-            )
-            return
-        score = score_weights(self._model, list(weights), self._test)
-        self._rows[name].append(
-            Scored(
-                optimizer=name,
-                rate=rate,
-                seed=row.seed,
-                n_steps=row.n_steps,
-                validation_accuracy=row.validation_accuracy,
-                best_validation_accuracy=row.best_validation_accuracy,
-                test_accuracy=score.accuracy,
-                test_loss=score.loss,
-            )
-        )
-        if rate == "tuned":
-            self._predictions[name].append(score.predictions)

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from stages.common.data import RAW_ARRAYS, RawArrays, RawFile, Source
-from stages.common.errors import InputError
+from stages.common.errors import InputError, quoted
 from stages.common.files import UInt8Array
+from stages.common.memory import check_fits
 from stages.common.params import DatasetParams
 from stages.download.fetch import fetch
 
@@ -31,16 +32,14 @@ _DIGITS = tuple("0123456789")
 def obtain(dataset: DatasetParams, folder: Path) -> Source:
     """Puts the data set's files into the folder, each under its name only once it is verified.
 
-    Args:
-        dataset: The section `dataset` of params.yaml.
-        folder: Where to, made if it is missing.
-
     Raises:
         InputError: If the name is in no catalogue or a file can be had from no mirror.
     """
     if dataset.name not in DATASETS:
         known = ", ".join(DATASETS)
-        raise InputError(f"params.yaml: dataset.name: no data set {dataset.name!r}; known: {known}")
+        raise InputError(
+            f"params.yaml: dataset.name: no data set {quoted(dataset.name)}; known: {known}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return DATASETS[dataset.name](dataset, folder)
 
@@ -81,6 +80,11 @@ def digits(dataset: DatasetParams, folder: Path) -> Source:
 def simulated(dataset: DatasetParams, folder: Path) -> Source:
     """One random prototype image per class, plus normal noise; labels uniform and balanced."""
     settings = dataset.simulated
+    # Of each image the pixels as float32 three times over and as uint8, and its labels.
+    n_pixels = settings.height * settings.width
+    n_images = max(settings.n_train, settings.n_test)
+    n_bytes = n_images * (13 * n_pixels + 24) + settings.n_classes * 12 * n_pixels
+    check_fits(n_bytes, "dataset.simulated", "making the images")
     generator = np.random.default_rng(settings.seed)
     shape = (settings.height, settings.width, 1)
     prototypes = generator.uniform(0, 255, (settings.n_classes, *shape)).astype(np.float32)

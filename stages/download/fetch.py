@@ -6,25 +6,33 @@ is never made twice.
 """
 
 import hashlib
+import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from functools import partial as bind
+from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO
+from queue import Empty, Queue
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from stages.common.console import Progress, notice
 from stages.common.data import RawFile
-from stages.common.errors import InputError
-from stages.common.files import replacing
+from stages.common.errors import InputError, one_line
+from stages.common.files import locate_cache, naming, replacing
 
-CACHE = Path(".cache/downloads")
 N_ATTEMPTS = 3
 CONNECT_TIMEOUT_S = 4.0
-READ_TIMEOUT_S = 20.0
-_CHUNK_BYTES = 1 << 16
+# A mirror has so long for its headers, redirects included, and then for each chunk: 1 kB/s.
+PATIENCE_S = 30.0
+_CHUNK_BYTES = 1 << 15
+Parts = Generator[Any, None, None]
 
 
 class _TransferError(Exception):
@@ -46,8 +54,8 @@ def fetch(file: RawFile, mirrors: Sequence[str], folder: Path) -> None:
     Raises:
         InputError: If no mirror gave the file: each with its reason, and the ways out.
     """
-    CACHE.mkdir(parents=True, exist_ok=True)
-    cached = CACHE / file.sha256
+    cached = locate_cache("downloads") / file.sha256
+    cached.parent.mkdir(parents=True, exist_ok=True)
     if not cached.exists() or _sha256(cached) != file.sha256:
         _load(file, mirrors, cached)
     with replacing(folder / file.name) as temporary:
@@ -61,7 +69,7 @@ def _load(file: RawFile, mirrors: Sequence[str], cached: Path) -> None:
         try:
             _load_from(mirror, file, partial)
         except _TransferError as error:
-            failures.append(f"  {mirror} ({error})")
+            failures.append(f"  {one_line(_without_secrets(mirror))} ({one_line(error)})")
         else:
             partial.replace(cached)
             for failure in failures:
@@ -106,78 +114,177 @@ def _transfer(mirror: str, file: RawFile, partial: Path) -> None:
         if begun_at == file.n_bytes:
             return
         begun_at = 0
-    with (
-        _open(mirror, file, begun_at) as (chunks, offset),
-        partial.open("r+b" if offset else "wb") as output,
-        Progress(file.name, file.n_bytes, "B", done=offset) as bar,
-    ):
-        output.seek(offset)
-        output.truncate()
-        for chunk in chunks:
-            if output.tell() + len(chunk) > file.n_bytes:
-                break
-            output.write(chunk)
-            bar.advance(len(chunk))
-        else:
-            if output.tell() == file.n_bytes:
-                return
-            raise _TransferError(f"ended after {output.tell()} of {file.n_bytes} bytes", retry=True)
+    with closing(_watch(lambda: _read(mirror, file, begun_at))) as parts:
+        offset = next(parts)
+        with (
+            naming(partial),
+            partial.open("r+b" if offset else "wb") as output,
+            Progress(file.name, file.n_bytes, "B", done=offset) as bar,
+        ):
+            output.seek(offset)
+            output.truncate()
+            for chunk in parts:
+                if output.tell() + len(chunk) > file.n_bytes:
+                    break
+                output.write(chunk)
+                bar.advance(len(chunk))
+            else:
+                if output.tell() == file.n_bytes:
+                    return
+                reason = f"ended after {output.tell()} of {file.n_bytes} bytes"
+                raise _TransferError(reason, retry=True)
     partial.unlink()
     raise _TransferError(f"more than the published {file.n_bytes} bytes", retry=False)
 
 
-@contextmanager
-def _open(mirror: str, file: RawFile, begun_at: int) -> Iterator[tuple[Iterator[bytes], int]]:
-    """The mirror's bytes and the offset at which they begin; 0 if it does not support ranges."""
-    if "://" in mirror:
-        yield from _open_url(f"{mirror.rstrip('/')}/{file.name}", begun_at)
-    else:
+def _watch(read: Callable[[], Parts]) -> Parts:
+    """The same items, each within PATIENCE_S or not at all.
+
+    They are read in a thread, since no timeout of a socket ends a mirror that sends a byte now and
+    then, in a header as well; a thread that is stuck ends with the program.
+
+    Raises:
+        _TransferError: If an item is late.
+    """
+    items: Queue[Any] = Queue(maxsize=1)
+    is_over = Event()
+    end = object()
+
+    def produce() -> None:
         try:
-            with (Path(mirror).expanduser() / file.name).open("rb") as source:
-                yield _chunks(source), 0
-        except OSError as error:
-            raise _TransferError(error.strerror or str(error), retry=False) from None
+            with closing(read()) as source:
+                for item in source:
+                    items.put(item)
+                    if is_over.is_set():
+                        return
+            items.put(end)
+        except Exception as error:  # noqa: BLE001, raised again by the other thread
+            items.put(error)
+
+    Thread(target=produce, daemon=True).start()
+    try:
+        while (item := items.get(timeout=PATIENCE_S)) is not end:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    except Empty:
+        raise _TransferError("stalled", retry=False) from None
+    finally:
+        is_over.set()
+        if not items.empty():  # The thread may wait for room.
+            items.get()
 
 
-def _open_url(url: str, begun_at: int) -> Iterator[tuple[Iterator[bytes], int]]:
+def _read(mirror: str, file: RawFile, begun_at: int) -> Parts:
+    """First the offset at which the mirror's bytes begin, then the bytes."""
+    if "://" in mirror:
+        yield from _read_url(mirror, file, begun_at)
+        return
+    try:
+        with (Path(mirror).expanduser() / file.name).open("rb") as source:
+            yield 0
+            yield from iter(bind(source.read, _CHUNK_BYTES), b"")
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _TransferError(reason, retry=False) from None
+
+
+def _read_url(mirror: str, file: RawFile, begun_at: int) -> Parts:
     # Identity, else a server may pack the packed file once more and ranges count other bytes.
     headers = {"Accept-Encoding": "identity"}
     if begun_at:
         headers["Range"] = f"bytes={begun_at}-"
     try:
+        parts = urlsplit(mirror)
+        url = parts._replace(path=f"{parts.path.rstrip('/')}/{file.name}").geturl()
         with requests.get(
-            url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
+            url,
+            headers=headers,
+            stream=True,
+            timeout=(CONNECT_TIMEOUT_S, PATIENCE_S),
+            hooks={"response": _drop_body_of_redirect},
         ) as response:
-            if response.status_code == 416:
-                raise _TransferError("its file is shorter than the published one", retry=False)
-            if response.status_code >= 400:
-                reason = f"HTTP {response.status_code} {response.reason}"
-                raise _TransferError(reason, retry=response.status_code >= 500)
+            yield _offset(response, file, begun_at)
             # Some servers give the published packing itself out as an encoding; it is to stay.
-            response.raw.headers.pop("Content-Encoding", None)
-            content_range = response.headers.get("Content-Range", "")
-            resumed = response.status_code == 206 and content_range.startswith(f"bytes {begun_at}-")
-            yield response.iter_content(_CHUNK_BYTES), begun_at if resumed else 0
-    except requests.exceptions.ConnectTimeout:
-        raise _TransferError(
-            f"no connection within {CONNECT_TIMEOUT_S:.0f} s", retry=False
-        ) from None
-    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout):
-        raise _TransferError("the connection broke off", retry=True) from None
-    except requests.exceptions.ConnectionError as error:
-        stalled = "Read timed out" in str(error)
-        raise _TransferError("stalled" if stalled else "no connection", retry=stalled) from None
-    except requests.exceptions.RequestException as error:
-        raise _TransferError(str(error), retry=False) from None
+            read = bind(response.raw.read, _CHUNK_BYTES, decode_content=False)
+            yield from iter(read, b"")
+    except (OSError, ValueError, HTTPException, urllib3.exceptions.HTTPError) as error:
+        raise _in_words(error) from None
 
 
-def _chunks(source: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: source.read(_CHUNK_BYTES), b"")
+def _drop_body_of_redirect(response: requests.Response, **_: Any) -> None:
+    """Closes a redirect, whose body requests would read whole, however long it is."""
+    if response.is_redirect:
+        response.raw.close()
+        response.raw = None
+
+
+def _offset(response: requests.Response, file: RawFile, begun_at: int) -> int:
+    """Where the body begins in the file; 0 if the mirror does not support ranges.
+
+    Raises:
+        _TransferError: If the body cannot be the file, so that it takes the place of nothing.
+    """
+    if response.status_code == 416:
+        raise _TransferError("its file is shorter than the published one", retry=False)
+    if response.status_code >= 300:
+        reason = f"HTTP {response.status_code} {response.reason}"
+        raise _TransferError(reason, retry=response.status_code >= 500)
+    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise _TransferError("a web page instead of the file", retry=False)
+    content_range = response.headers.get("Content-Range", "")
+    resumed = response.status_code == 206 and content_range.startswith(f"bytes {begun_at}-")
+    offset = begun_at if resumed else 0
+    n_bytes = response.raw.length_remaining
+    if n_bytes is not None and offset + n_bytes != file.n_bytes:
+        reason = f"its file has {offset + n_bytes} bytes, the published one {file.n_bytes}"
+        raise _TransferError(reason, retry=False)
+    return offset
+
+
+def _in_words(error: Exception) -> _TransferError:
+    """What went wrong on the way, without the text of the libraries, which quotes the address."""
+    retry = False
+    match error:
+        case requests.exceptions.ConnectTimeout():
+            reason = f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
+        case requests.exceptions.Timeout() | urllib3.exceptions.TimeoutError():
+            reason = "stalled"
+        case requests.exceptions.TooManyRedirects():
+            reason = "redirects without end"
+        case requests.exceptions.SSLError():
+            reason = "no secure connection (TLS)"
+        case (
+            urllib3.exceptions.ProtocolError()
+            | requests.exceptions.ConnectionError(args=(urllib3.exceptions.ProtocolError(), *_))
+        ):
+            reason, retry = "its answer broke off or is no HTTP", True
+        case requests.exceptions.ConnectionError():
+            reason = "no connection"
+        # A ValueError is of a malformed host, from urllib, urllib3 or the codec for names.
+        case ValueError():
+            reason = "it is, or redirects to, no valid address of http or https"
+        case _:
+            reason = f"its answer cannot be read ({type(error).__name__})"
+    return _TransferError(reason, retry=retry)
+
+
+def _without_secrets(mirror: str) -> str:
+    """A folder as it is; an address without password and query, where tokens may stand."""
+    scheme, mark, _ = mirror.partition("://")
+    if not mark:
+        return re.sub(":.*@", ":…@", mirror)  # an address that lacks its scheme
+    try:
+        parts = urlsplit(mirror)
+        # A password with a special character leaves no port, or its end in another part.
+        is_clear = parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment
+    except ValueError:
+        is_clear = False
+    if not is_clear:
+        return f"{scheme}://…"
+    return f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        digest = hashlib.sha256()
-        for chunk in _chunks(file):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,18 +1,21 @@
 """Trials on a Dask cluster, each run as a thread here would run it."""
 
 import re
+import socket
 import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Any
 
 from distributed import Client, KilledWorker
 from distributed.client import ClosedClientError
+from distributed.security import Security
 
 from stages.common.console import notice
-from stages.common.errors import InputError
+from stages.common.errors import InputError, one_line, quoted, shorten
 from stages.engine.determinism import set_up_tensorflow
 from stages.engine.environment import Environment, describe_environment, digest_own
 from stages.engine.trial import SCHEDULER, Data, LostTrialError, Trial, TrialResult, Work
@@ -20,6 +23,7 @@ from stages.engine.trial import SCHEDULER, Data, LostTrialError, Trial, TrialRes
 _kind: dict[str, bool] = {}
 # How long a scheduler may take to answer, or be gone.
 PATIENCE_S = 30
+_ADDRESS = re.compile(r"(?:(tcp|tls|ws|wss|ucx)://)?([^/:]+):\d+")
 
 
 @contextmanager
@@ -29,19 +33,79 @@ def open_cluster(address: str) -> Iterator["Cluster"]:
     Raises:
         InputError: If there is no scheduler, or a worker would compute other numbers.
     """
-    if not re.fullmatch(r"((tcp|tls|ws|wss|ucx)://)?[^/:]+:\d+", address):
-        # Dask would leave a thread behind that keeps the program from ending.
-        raise InputError(f"{SCHEDULER}: should be like tcp://HOST:8786 (is {address!r})")
+    is_encrypted, host = parse_address(address, "client")
     notice(f"trials go to the Dask scheduler at {address}")
+    if not is_encrypted and not is_loopback(host):
+        notice(
+            "without TLS, whoever is on the way there can read the images and run programs here "
+            "(docs/cluster.md)"
+        )
     try:
         client = Client(address, timeout=PATIENCE_S, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"{SCHEDULER}: no Dask scheduler answers at {address} ({error})") from None
+        raise InputError(
+            f"{SCHEDULER}: no Dask scheduler answers at {shorten(address)} ({one_line(error)})"
+        ) from None
     with client:
         with _naming_the_scheduler():
             _await_worker(client)
             environment = _agree(client)
         yield Cluster(client, environment)
+
+
+def parse_address(address: str, role: str) -> tuple[bool, str]:
+    """Whether what goes to a scheduler is encrypted, and the scheduler's host.
+
+    Dask would find the same faults, but leave a thread behind that keeps the program from ending.
+
+    Args:
+        address: Of the scheduler.
+        role: Of who wants to connect, `client` or `worker`.
+
+    Raises:
+        InputError: If the address has another form, or does not go with the key of the role.
+    """
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        raise InputError(f"{SCHEDULER}: should be like tcp://HOST:8786 (is {quoted(address)})")
+    protocol, host = match.groups()
+    is_encrypted = protocol in {"tls", "wss"}
+    if is_encrypted and not has_key(role):
+        raise InputError(f"{SCHEDULER}: {address} needs the {role}'s key (docs/cluster.md, TLS)")
+    if not is_encrypted and Security().require_encryption:
+        raise InputError(
+            f"{SCHEDULER}: should be like tls://HOST:8786, since Dask's configuration requires "
+            f"encryption (is {quoted(address)})"
+        )
+    return is_encrypted, host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host.
+
+    Raises:
+        InputError: If nothing is known by this name.
+    """
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError as error:
+        raise InputError(f"{host}: no such host ({error.strerror})") from None
+    return all(ip_address(address[0]).is_loopback for *_, address in found)
+
+
+def has_key(role: str) -> bool:
+    """Whether Dask's configuration names a certificate and a key of the role.
+
+    Args:
+        role: `client`, `scheduler` or `worker`.
+
+    Raises:
+        InputError: If they cannot be read.
+    """
+    try:
+        return Security().get_listen_args(role)["ssl_context"] is not None
+    except OSError as error:
+        raise InputError(f"distributed.comm.tls: cannot read the {role}'s key ({error})") from None
 
 
 @contextmanager
@@ -50,8 +114,8 @@ def _naming_the_scheduler() -> Iterator[None]:
         yield
     except (ClosedClientError, OSError, RuntimeError) as error:
         raise InputError(
-            f"{SCHEDULER}: the scheduler is gone ({error}); finished trials are kept, and "
-            "`dvc repro` goes on from there"
+            f"{SCHEDULER}: the scheduler is gone ({one_line(error)}); finished trials are kept, "
+            "and `dvc repro` goes on from there"
         ) from None
 
 
@@ -78,7 +142,7 @@ class Cluster:
         except KilledWorker as error:
             raise InputError(
                 f"{error.allowed_failures + 1} workers died while they had it, the last at "
-                f" {error.last_worker.address}; its log may say why (memory?)"
+                f"{error.last_worker.address}; its log may say why (memory?)"
             ) from None
         except Exception as error:  # noqa: BLE001, of a worker that could not even begin
             raise _misplaced(error) from None
@@ -114,11 +178,10 @@ def train_on_cluster(
         that cannot be sent.
     """
     try:
-        here = describe_worker()
-        wanted = environment.deciding(jit_compile=work.jit_compile)
-        found = here.deciding(jit_compile=work.jit_compile)
-        own = {"own": work.own}, {"own": digest_own(work.name, work.params)}
-        _compare(wanted | own[0], found | own[1], "a worker")
+        jit_compile = work.jit_compile
+        wanted = environment.deciding(jit_compile=jit_compile) | {"own": work.own}
+        found = describe_worker().deciding(jit_compile=jit_compile)
+        _compare(wanted, found | {"own": digest_own(work.name, work.params)}, "a worker")
         _settle_instructions(jit_compile=work.jit_compile)
         from stages.engine.training import train_trial
 
@@ -170,8 +233,8 @@ def _agree(client: Client) -> Environment:
 
 def _misplaced(reason: object) -> InputError:
     return InputError(
-        f"a worker cannot load this project ({reason}); start it in a clone of the repository: "
-        "make worker"
+        f"a worker cannot load this project ({one_line(reason)}); start it in a clone of the "
+        "repository: make worker"
     )
 
 

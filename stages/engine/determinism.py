@@ -5,7 +5,9 @@ import sys
 import threading
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
+
+from stages.common.errors import InputError, one_line
 
 # Results that do not depend on the processor: no instructions beyond AVX2, no library or
 # splitting of products chosen by the processor, no division by a square root made into a product
@@ -27,11 +29,13 @@ def set_up_tensorflow() -> None:
     operations run side by side.
 
     Raises:
+        InputError: If there is no room for temporary files, which TensorFlow needs.
         RuntimeError: If TensorFlow was imported without this.
     """
     with _SETTING_UP:
         if "tensorflow" not in sys.modules:
             os.environ |= _environment()
+            _check_temporary_folder()
             _import_quietly("tensorflow")
         elif os.environ.get("TF_DETERMINISTIC_OPS") != "1":
             raise RuntimeError("TensorFlow was imported before it was set up")
@@ -52,6 +56,13 @@ def _environment() -> dict[str, str]:
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "XLA_FLAGS": " ".join(dict.fromkeys(xla_flags)),
     }
+
+
+def _check_temporary_folder() -> None:
+    try:
+        gettempdir()
+    except OSError as error:
+        raise InputError(f"{one_line(error.strerror)}; make room, or set TMPDIR") from None
 
 
 def allow_avx512() -> None:

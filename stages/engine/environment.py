@@ -5,7 +5,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,7 @@ class Environment:
 
     def deciding(self, *, jit_compile: bool) -> dict[str, Any]:
         """What the bits depend on; what XLA compiles is the same on every processor."""
-        return {
-            "python": self.python,
-            "versions": dict(self.versions),
-            "source": self.source,
-            "xla_flags": self.xla_flags,
-            "devices": list(self.devices),
-            "processor": [] if jit_compile else list(self.processor),
-        }
+        return asdict(replace(self, processor=()) if jit_compile else self)
 
 
 @cache

@@ -6,6 +6,7 @@ must clip; `save_model` adds the softmax. To add a network, write a function lik
 in `MODELS`.
 """
 
+import math
 import re
 import threading
 import zipfile
@@ -22,8 +23,9 @@ import numpy as np
 from keras import layers
 
 from stages.common.data import Dataset
-from stages.common.errors import InputError
+from stages.common.errors import InputError, quoted
 from stages.common.files import replacing, write_archive
+from stages.common.memory import check_fits
 from stages.common.params import Model
 
 _BUILDING = threading.Lock()
@@ -76,18 +78,26 @@ class Network:
     random_states: tuple[keras.Variable, ...]
 
 
-def build_network(settings: Model, dataset: Dataset) -> Network:
+def build_network(settings: Model, dataset: Dataset, n_copies: int = 1) -> Network:
     """The network from `(n, height, width, channels) uint8` to `(n, n_classes) float32` logits.
 
+    Args:
+        settings: Which network.
+        dataset: The shape of its input, and the classes.
+        n_copies: How many times its weights must fit into the memory.
+
     Raises:
-        InputError: If `model.name` is in no catalogue, or a weight has no initializer.
+        InputError: If `model.name` is in no catalogue, a weight has no initializer, or the weights
+            do not fit into the memory.
     """
     if settings.name not in MODELS:
         known = ", ".join(MODELS)
-        raise InputError(f"params.yaml: model.name: no model {settings.name!r}; known: {known}")
+        raise InputError(
+            f"params.yaml: model.name: no model {quoted(settings.name)}; known: {known}"
+        )
     recorded: dict[int, tuple[keras.Variable, Callable[..., Any]]] = {}
     # Keras counts automatic names by thread; in a fresh one every model gets the same.
-    with _BUILDING, _recording_initializers(recorded), ThreadPoolExecutor(1) as fresh:
+    with _BUILDING, _recording_initializers(recorded, n_copies), ThreadPoolExecutor(1) as fresh:
         model = fresh.submit(_build_model, settings, dataset).result()
     bare = [weight.path for weight in model.weights if id(weight) not in recorded]
     if bare:
@@ -95,11 +105,10 @@ def build_network(settings: Model, dataset: Dataset) -> Network:
             f"params.yaml: model.name: {settings.name} has a weight without an initializer, "
             f"{bare[0]}; make it with the layer's add_weight"
         )
-    weights = {id(weight) for weight in model.weights}
     return Network(
         model=model,
         initializers=tuple(recorded[id(weight)][1] for weight in model.weights),
-        random_states=tuple(v for v in model.non_trainable_variables if id(v) not in weights),
+        random_states=tuple(v for v in model.non_trainable_variables if id(v) not in recorded),
     )
 
 
@@ -114,12 +123,19 @@ def _build_model(settings: Model, dataset: Dataset) -> keras.Model:
 
 @contextmanager
 def _recording_initializers(
-    recorded: dict[int, tuple[keras.Variable, Callable[..., Any]]],
+    recorded: dict[int, tuple[keras.Variable, Callable[..., Any]]], n_copies: int
 ) -> Iterator[None]:
-    """Notes each weight that a layer adds, by its id, with the initializer that Keras forgets."""
+    """Notes each weight that a layer adds, by its id, with the initializer that Keras forgets.
+
+    Before it is made, room for all is looked for.
+    """
     add_weight = layers.Layer.add_weight
+    n_weights = 0
 
     def add_and_record(layer: layers.Layer, *args: Any, **kwargs: Any) -> keras.Variable:
+        nonlocal n_weights
+        n_weights += math.prod(args[0] if args else kwargs.get("shape") or ())
+        check_fits(4 * n_copies * n_weights, "model", f"a network of {n_weights:.3g} weights")
         weight = add_weight(layer, *args, **kwargs)
         initializer = args[1] if len(args) > 1 else kwargs.get("initializer")
         if initializer is None:  # Keras's own defaults

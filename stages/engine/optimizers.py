@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import json
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from keras.optimizers import schedules
 
 from stages.common import params
-from stages.common.errors import InputError, one_line
+from stages.common.errors import InputError, legible, one_line, quoted, shorten
 from stages.common.own import is_own, load_own
 
 _REFUSED = {
@@ -88,9 +89,12 @@ def check_optimizers(optimizers: Mapping[str, params.Optimizer]) -> None:
     faults = []
     for name, settings in optimizers.items():
         try:
-            _try_step(name, build_optimizer(name, settings))
+            weight = keras.Variable(np.zeros((2, 2), np.float32), name="kernel")
+            build_optimizer(name, settings).apply([keras.ops.ones((2, 2))], [weight])
         except InputError as error:
             faults.append(str(error))
+        except Exception as error:  # noqa: BLE001, Keras raises many kinds for a wrong value
+            faults.append(f"params.yaml: optimizers.{name}: {one_line(error)}")
     if faults:
         raise InputError("\n".join(faults))
 
@@ -107,14 +111,18 @@ def _build(
     parameters = inspect.signature(built).parameters
     known = sorted(set(parameters) - _NOT_ARGUMENTS)
     for argument, value in settings.arguments.items():
+        shown = shorten(legible(argument), 80)
         if argument not in known:
             raise InputError(
-                f"params.yaml: {key}.{argument}: not an argument of {class_name}; "
+                f"params.yaml: {key}.{shown}: not an argument of {class_name}; "
                 f"{_suggest(argument, known)}"
             )
         default = parameters[argument].default
         if isinstance(default, bool) and not isinstance(value, bool):
-            raise InputError(f"params.yaml: {key}.{argument}: should be true or false (is {value})")
+            raise InputError(
+                f"params.yaml: {key}.{shown}: should be true or false "
+                f"(is {shorten(json.dumps(value), 80)})"
+            )
     try:
         return built(**arguments, **settings.arguments)
     except (TypeError, ValueError) as error:
@@ -138,17 +146,10 @@ def _find_class(key: str, module: ModuleType, base: type, class_name: str) -> ty
     if class_name not in classes:
         known = sorted(classes.keys() - _REFUSED.keys())
         raise InputError(
-            f"params.yaml: {key}: no class {class_name!r} in Keras; {_suggest(class_name, known)}"
+            f"params.yaml: {key}: no class {quoted(class_name)} in Keras; "
+            f"{_suggest(class_name, known)}"
         )
     return classes[class_name]
-
-
-def _try_step(name: str, optimizer: keras.optimizers.Optimizer) -> None:
-    weight = keras.Variable(np.zeros((2, 2), np.float32), name="kernel")
-    try:
-        optimizer.apply([keras.ops.ones((2, 2))], [weight])
-    except Exception as error:  # noqa: BLE001, Keras raises many kinds for a wrong value
-        raise InputError(f"params.yaml: optimizers.{name}: {one_line(error)}") from None
 
 
 def _suggest(given: str, known: list[str]) -> str:

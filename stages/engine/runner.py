@@ -36,14 +36,12 @@ class Runner:
         Raises:
             InputError: If the workers cannot go on.
         """
-        results: dict[int, TrialResult] = {}
-        missing: dict[int, Job] = {}
-        for index, (work, trial) in enumerate(jobs):
-            kept = self._store.get(work.key, trial)
-            if kept is None:
-                missing[index] = work, trial
-            else:
-                results[index] = kept
+        results = {
+            index: kept
+            for index, (work, trial) in enumerate(jobs)
+            if (kept := self._store.get(work.key, trial)) is not None
+        }
+        missing = {index: job for index, job in enumerate(jobs) if index not in results}
         self._n_kept += len(results)
         self._note(results.values())
         self._progress.find(len(results), self._summary)

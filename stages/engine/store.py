@@ -15,11 +15,11 @@ import numpy as np
 
 from stages.common.data import Examples
 from stages.common.errors import InputError
-from stages.common.files import Arrays, FloatArray, Json, UInt8Array, write_bytes
+from stages.common.files import Arrays, FloatArray, Json, UInt8Array, locate_cache, write_bytes
 from stages.common.runs import EpochRow, TrialRow
 from stages.engine.trial import Trial, TrialResult
 
-STORE_VARIABLE, STORE_FOLDER = "TRIAL_STORE", ".cache/trials"
+STORE_VARIABLE = "TRIAL_STORE"
 LIMIT_BYTES = 2 * 2**30
 
 
@@ -52,12 +52,7 @@ class TrialStore:
         self._folder = folder
 
     def get(self, key: str, wanted: Trial) -> TrialResult | None:
-        """The trial's result, or None if it is not there, damaged, or another trial's.
-
-        Args:
-            key: Of the trial's `Work`.
-            wanted: The trial.
-        """
+        """The trial's result, or None if it is not there, damaged, or another trial's."""
         path = self._path(key, wanted)
         try:
             stored = _STORED.decode(path.read_bytes())
@@ -95,7 +90,8 @@ class TrialStore:
 
 def locate_store() -> Path:
     """The folder that TRIAL_STORE names, which several machines may share, or one of our own."""
-    return Path(os.environ.get(STORE_VARIABLE) or STORE_FOLDER)
+    given = os.environ.get(STORE_VARIABLE)
+    return Path(given) if given else locate_cache("trials")
 
 
 def prune(folder: Path, unused_since_s: float, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -116,6 +112,8 @@ def prune(folder: Path, unused_since_s: float, limit_bytes: int = LIMIT_BYTES) -
         if n_bytes <= limit_bytes or stat.st_mtime >= unused_since_s:
             break
         with suppress(OSError):  # of somebody else's, or gone
+            if path.stat().st_mtime > stat.st_mtime:  # used since it was listed
+                continue
             path.unlink()
         n_bytes -= stat.st_size
 

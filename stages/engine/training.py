@@ -5,30 +5,29 @@ All that this module imports from the project is part of the key of a stored tri
 
 import hashlib
 import json
-import math
-import re
 import threading
 from collections import OrderedDict
 from functools import lru_cache
-from math import ceil
+from math import ceil, isfinite
 from typing import Any
 
 import keras
 import numpy as np
 
 from stages.common.data import Dataset
-from stages.common.errors import InputError, one_line
-from stages.common.params import Params
+from stages.common.errors import InputError, describe_refusal, one_line
+from stages.common.params import FIRST_LOOK, Params
 from stages.common.runs import Completed, Diverged, EpochRow, Failed
 from stages.engine.environment import Environment, digest_own
-from stages.engine.loop import Scores, Slot, Tensors, resolve_jit_compile, to_tensors
+from stages.engine.loop import Slot, Tensors, resolve_jit_compile, to_tensors
 from stages.engine.models import build_network
 from stages.engine.optimizers import build_learning_rate, build_optimizer, peak_learning_rate
 from stages.engine.trial import Data, Trial, TrialResult, Work
 
 # A thread of a cluster may be given several optimizers' trials in turn.
 N_SLOTS = 8
-N_REASON = 300
+# What a stage holds of the weights at least: those of its fresh seeds, and them again in one array.
+N_COPIES = 2 * FIRST_LOOK
 _thread = threading.local()
 _making_tensors = threading.Lock()
 
@@ -49,7 +48,7 @@ def plan_work(
         InputError: If the parameters name a model or an optimizer that cannot be built.
     """
     settings = params.optimizers[name]
-    network = build_network(params.model, dataset)
+    network = build_network(params.model, dataset, N_COPIES)
     jit_compile = resolve_jit_compile(network, params.train.jit_compile, environment.devices)
     n_steps = ceil(dataset.n_train / params.train.batch_size) * params.train.epochs
     own = digest_own(name, params)
@@ -79,18 +78,21 @@ def plan_work(
 def train_trial(work: Work, data: Data, trial: Trial) -> TrialResult:
     """Trains and validates once; which thread does it, and what it did before, changes no bit.
 
-    An exception ends the trial as failed, which is a result; so does a loss or a weight that is not
-    finite end it as diverged.
+    An exception ends the trial as failed, a loss or weight that is not finite as diverged; both are
+    results.
 
     Raises:
-        InputError: If the parameters are wrong, so that no trial could be trained.
+        InputError: If the parameters are wrong, so that no trial could be trained, or the disk is
+            full.
     """
     slots: OrderedDict[str, Slot] = _thread.__dict__.setdefault("slots", OrderedDict())
     try:
         if work.key not in slots:
             while len(slots) >= N_SLOTS:
                 slots.popitem(last=False)
-            slots[work.key] = build_slot(work, *_to_tensors(data))
+            with _making_tensors:
+                tensors = _make_tensors(data)
+            slots[work.key] = build_slot(work, *tensors)
         slots.move_to_end(work.key)
         return run_trial(slots[work.key], work, trial)
     except InputError:
@@ -101,8 +103,11 @@ def train_trial(work: Work, data: Data, trial: Trial) -> TrialResult:
         # What was raised while TensorFlow traced a function comes wrapped.
         while hasattr(cause, "ag_error_metadata") and cause.__context__ is not None:
             cause = cause.__context__
-        reason = re.sub(r"0x[0-9a-f]+", "0x…", f"{type(cause).__name__}: {one_line(cause)}")
-        row = Failed(**_about(work, trial, 0, 0), reason=reason[:N_REASON])
+        # TensorFlow writes what it traces to a file; a full disk says nothing of the optimizer.
+        if isinstance(cause, OSError) and (refusal := describe_refusal(cause)):
+            raise InputError(refusal) from None
+        reason = one_line(f"{type(cause).__name__}: {cause}")
+        row = Failed(**_about(work, trial, 0, 0), reason=reason)
         return TrialResult(row=row, curve=(), weights=())
 
 
@@ -120,11 +125,6 @@ def build_slot(work: Work, train: Tensors, validation: Tensors) -> Slot:
     )
 
 
-def _to_tensors(data: Data) -> tuple[Tensors, Tensors]:
-    with _making_tensors:
-        return _make_tensors(data)
-
-
 @lru_cache(maxsize=1)
 def _make_tensors(data: Data) -> tuple[Tensors, Tensors]:
     """For all threads of a process."""
@@ -135,12 +135,8 @@ def run_trial(slot: Slot, work: Work, trial: Trial) -> TrialResult:
     """Trains and validates once.
 
     The trial's seed alone fixes the initial weights, the order of examples and dropout, so that
-    trials of other optimizers with the same seed are paired with this one.
-
-    Args:
-        slot: Whatever it trained before leaves no trace.
-        work: What the optimizer's trials have in common.
-        trial: Setting and seed.
+    trials of other optimizers with the same seed are paired with this one; what the slot trained
+    before leaves no trace.
     """
     slot.reset(trial.seed, trial.learning_rate_factor)
     generator = np.random.default_rng(np.random.SeedSequence(trial.seed, spawn_key=(1,)))
@@ -152,9 +148,20 @@ def run_trial(slot: Slot, work: Work, trial: Trial) -> TrialResult:
         if n_epochs == work.params.train.epochs:
             slot.finish()
         validation = slot.validate()
-        is_finite = math.isfinite(training.loss) and math.isfinite(validation.loss)
+        is_finite = isfinite(training.loss) and isfinite(validation.loss)
         if is_finite:
-            curve.append(_epoch_row(trial, n_epochs, training, validation))
+            curve.append(
+                EpochRow(
+                    phase=trial.phase,
+                    setting=trial.setting,
+                    seed=trial.seed,
+                    epoch=n_epochs,
+                    train_loss=training.loss,
+                    train_accuracy=training.accuracy,
+                    validation_loss=validation.loss,
+                    validation_accuracy=validation.accuracy,
+                )
+            )
     weights = tuple(slot.model.get_weights())
     about = _about(work, trial, n_epochs, n_epochs * slot.n_steps_per_epoch)
     # Max-pooling and a sigmoid can hide weights that are not finite from the loss.
@@ -172,19 +179,6 @@ def run_trial(slot: Slot, work: Work, trial: Trial) -> TrialResult:
     )
     kept = weights if trial.phase == "confirmation" else ()
     return TrialResult(row=row, curve=tuple(curve), weights=kept)
-
-
-def _epoch_row(trial: Trial, epoch: int, training: Scores, validation: Scores) -> EpochRow:
-    return EpochRow(
-        phase=trial.phase,
-        setting=trial.setting,
-        seed=trial.seed,
-        epoch=epoch,
-        train_loss=training.loss,
-        train_accuracy=training.accuracy,
-        validation_loss=validation.loss,
-        validation_accuracy=validation.accuracy,
-    )
 
 
 def _about(work: Work, trial: Trial, n_epochs: int, n_steps: int) -> dict[str, Any]:

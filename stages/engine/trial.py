@@ -18,7 +18,8 @@ SCHEDULER = "DASK_SCHEDULER_ADDRESS"
 class Trial:
     """A training run to be made.
 
-    `setting` is the place of the factor in the optimizer's plan, and so no part of what decides.
+    `setting` is the factor's place in the plan; it does not affect the result, so it is not
+    compared.
     """
 
     phase: Phase

@@ -1,6 +1,7 @@
 """Where trials run: in threads of this process, or on a Dask cluster."""
 
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
@@ -8,7 +9,7 @@ from multiprocessing.pool import ThreadPool
 
 import joblib
 
-from stages.common.errors import InputError
+from stages.common.errors import InputError, quoted
 from stages.engine.environment import describe_environment
 from stages.engine.trial import SCHEDULER, Data, Trial, TrialResult, Work, Workers
 
@@ -35,11 +36,13 @@ def count_workers() -> int:
     """How many trials run side by side: TRAIN_WORKERS, or as many as there are cores.
 
     Raises:
-        InputError: If TRAIN_WORKERS is not a positive whole number.
+        InputError: If TRAIN_WORKERS is no whole number from 1 to 9999.
     """
     text = os.environ.get("TRAIN_WORKERS", str(joblib.cpu_count()))
-    if not text.isdecimal() or int(text) == 0:
-        raise InputError(f"TRAIN_WORKERS: should be a positive whole number (is {text!r})")
+    if not re.fullmatch("0*[1-9][0-9]{0,3}", text):
+        raise InputError(
+            f"TRAIN_WORKERS: should be a whole number from 1 to 9999 (is {quoted(text)})"
+        )
     return int(text)
 
 

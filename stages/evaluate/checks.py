@@ -3,14 +3,13 @@
 Each check is a function from an experiment to its findings; `CHECKS` names them all.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from statistics import median
 
 from stages.common.confirmation import ConfirmationRow
 from stages.common.data import Dataset
-from stages.common.params import Model
+from stages.common.params import ComparisonParams, Model
 from stages.common.results import Finding, OptimizerResult, Pair
 from stages.common.runs import EpochRow, Run, TrialRow
 from stages.evaluate.criteria import grid_points
@@ -34,8 +33,7 @@ class Experiment:
     runs: Mapping[str, ScoredRun]
     results: Mapping[str, OptimizerResult]
     pairs: Sequence[Pair]
-    confidence: float
-    margin: float
+    settings: ComparisonParams
 
 
 def find_faults(experiment: Experiment) -> tuple[Finding, ...]:
@@ -51,16 +49,16 @@ def check_edge_of_grid(experiment: Experiment) -> Iterator[Finding]:
     for extreme, further in (("lowest", "lower"), ("highest", "higher")):
         rates = {}
         for name, run in experiment.runs.items():
-            grid = grid_points(run.run, run.tuning)
+            grid = grid_points(name, run)
             edge = grid[0 if extreme == "lowest" else -1]
-            if len(grid) > 1 and edge.setting == run.run.tuned and run.tuned.completed:
+            if len(grid) > 1 and edge.choice in ("tuned", "both") and run.tuned.completed:
                 rates[name] = f"{name} ({edge.learning_rate:.3g})"
         if rates:
             yield Finding(
                 "edge_of_grid",
                 tuple(rates),
                 f"Tuning ended at the {extreme} learning rate that it tried for "
-                f"{enumerate_names(list(rates.values()))}; a {further} one may do better still.",
+                f"{enumerate_names(rates.values())}; a {further} one may do better still.",
                 f"Configure a {further} learning_rate, or raise tuning.n_settings.",
             )
 
@@ -71,7 +69,7 @@ def check_failures(experiment: Experiment) -> Iterator[Finding]:
         n_failed, n_trials = run.tuned.n_failed, len(run.tuned.rows)
         n_tuning = sum(row.outcome != "completed" for row in run.tuning)
         if n_failed:
-            low, high = failure_interval(n_failed, n_trials, experiment.confidence)
+            low, high = failure_interval(n_failed, n_trials, experiment.settings.confidence)
             others = "; its scores are the others' alone" if n_failed < n_trials else ""
             yield Finding(
                 "failures",
@@ -97,7 +95,7 @@ def check_stuck(experiment: Experiment) -> Iterator[Finding]:
         accuracies = [row.validation_accuracy for row in run.tuned.completed]
         n_stuck = sum(accuracy <= chance for accuracy in accuracies)
         if 0 < n_stuck < len(accuracies):
-            low, high = failure_interval(n_stuck, len(accuracies), experiment.confidence)
+            low, high = failure_interval(n_stuck, len(accuracies), experiment.settings.confidence)
             yield Finding(
                 "stuck",
                 (name,),
@@ -111,17 +109,19 @@ def check_still_improving(experiment: Experiment) -> Iterator[Finding]:
     """Validation accuracy rose by more than the margin in the last fifth of the epochs."""
     rises = {}
     for name, run in experiment.runs.items():
-        gain = estimate(_last_gains(run.curves), experiment.confidence)
+        gain = estimate(_last_gains(run.curves), experiment.settings.confidence)
         is_sure = gain.low is None or gain.low > 0
-        if gain.mean is not None and gain.mean > experiment.margin and is_sure:
+        if gain.mean is not None and gain.mean > experiment.settings.margin and is_sure:
             rises[name] = f"{name} (by {gain.mean:.4f})"
     if rises:
         curve = experiment.runs[next(iter(rises))].curves[0]
+        n_last = _n_last(curve)
+        last = "epoch" if n_last == 1 else f"{n_last} of {len(curve)} epochs"
         yield Finding(
             "still_improving",
             tuple(rises),
-            f"Validation accuracy still rose in the last {_n_last(curve)} of {len(curve)} epochs, "
-            f"for {enumerate_names(list(rises.values()))}; more may change the ranking.",
+            f"Validation accuracy still rose in the last {last}, "
+            f"for {enumerate_names(rises.values())}; more may change the ranking.",
             "Raise train.epochs.",
         )
 
@@ -131,35 +131,33 @@ def check_best_epoch(experiment: Experiment) -> Iterator[Finding]:
     losses = {}
     for name, run in experiment.runs.items():
         lost = [r.best_validation_accuracy - r.validation_accuracy for r in run.tuned.completed]
-        mean = estimate(lost, experiment.confidence)
-        if mean.low is not None and mean.low > experiment.margin:
+        mean = estimate(lost, experiment.settings.confidence)
+        if mean.low is not None and mean.low > experiment.settings.margin:
             losses[name] = f"{name} (by {mean.mean:.4f})"
     if losses:
         yield Finding(
             "best_epoch",
             tuple(losses),
             "Validation accuracy was better at an earlier epoch than at the last, for "
-            f"{enumerate_names(list(losses.values()))}.",
+            f"{enumerate_names(losses.values())}.",
             "Lower train.epochs, or take a smaller network or dropout.",
         )
 
 
 def check_identical_curves(experiment: Experiment) -> Iterator[Finding]:
-    """Two optimizers have the same learning curves to the last digit."""
-    for (one, first), (other, second) in combinations(experiment.runs.items(), 2):
-        curves, others = (
-            [
-                [(row.train_loss, row.validation_loss, row.validation_accuracy) for row in curve]
-                for curve in run.curves
-            ]
-            for run in (first, second)
-        )
-        if curves and curves == others:
+    """Optimizers have the same learning curves to the last digit."""
+    names_of: dict[Hashable, list[str]] = {}
+    for name, run in experiment.runs.items():
+        rows = (row for curve in run.curves for row in curve)
+        curves = tuple((r.train_loss, r.validation_loss, r.validation_accuracy) for r in rows)
+        names_of.setdefault(curves or name, []).append(name)
+    for names in names_of.values():
+        if len(names) > 1:
             yield Finding(
                 "identical_curves",
-                (one, other),
-                f"{one} and {other} have the same learning curves to the last digit: one optimizer "
-                "under two names.",
+                tuple(names),
+                f"{enumerate_names(names)} have the same learning curves to the last digit: one "
+                f"optimizer under {len(names)} names.",
                 "Compare their settings.",
             )
 
@@ -186,8 +184,8 @@ def check_nesterov_behind_sgd(experiment: Experiment) -> Iterator[Finding]:
             yield Finding(
                 "nesterov_behind_sgd",
                 (pair.second, pair.first),
-                f"{pair.second} is clearly behind {pair.first}, which it contains, without "
-                "momentum, as a case: probably its grid misses the good rates.",
+                f"{pair.second} is clearly behind {pair.first}, which is the same optimizer "
+                "without momentum; its grid probably misses the good rates.",
                 f"Set another learning_rate for {pair.second}.",
             )
 
@@ -263,24 +261,21 @@ def check_test_images(experiment: Experiment) -> Iterator[Finding]:
         for pair in experiment.pairs
         if pair.label != "better" and pair.test_set_half_width is not None
     ]
-    n_test = experiment.dataset.n_test
-    if experiment.margin < 1 / n_test:
-        yield Finding(
-            "margin",
-            (),
-            f"The margin of {experiment.margin:g} is less than one of the {n_test:,} test images "
-            f"({1 / n_test:.4f}), the least by which accuracies can differ.",
-            "Set a larger comparison.margin, or test on more images.",
+    n_test, margin, problem = experiment.dataset.n_test, experiment.settings.margin, ""
+    if margin < 1 / n_test:
+        problem = (
+            f"The margin of {margin:g} is less than one of the {n_test:,} test images "
+            f"({1 / n_test:.4f}), the least by which accuracies can differ."
         )
-    elif widths and median(widths) > experiment.margin:
-        yield Finding(
-            "margin",
-            (),
+    elif widths and median(widths) > margin:
+        problem = (
             f"The choice of the {n_test:,} test images alone may move a difference by "
-            f"{median(widths):.4f}, more than the margin of {experiment.margin:g}; no number of "
-            "seeds makes up for that.",
-            "Set a larger comparison.margin, or test on more images.",
+            f"{median(widths):.4f}, more than the margin of {margin:g}; no number of seeds makes "
+            "up for that."
         )
+    if problem:
+        advice = "Set a larger comparison.margin, or test on more images."
+        yield Finding("margin", (), problem, advice)
 
 
 CHECKS: tuple[Callable[[Experiment], Iterator[Finding]], ...] = (

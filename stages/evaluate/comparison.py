@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from stages.common.data import Dataset, Examples
-from stages.common.errors import InputError
+from stages.common.errors import InputError, shorten
 from stages.common.params import Params
 from stages.common.results import (
     AccuracyPoint,
@@ -20,6 +20,7 @@ from stages.common.results import (
     OptimizerMetrics,
     OptimizerResult,
     Pair,
+    PairTest,
     TuningPoint,
 )
 from stages.common.runs import EpochRow, Run
@@ -50,13 +51,7 @@ class Evaluation:
 def evaluate(
     params: Params, dataset: Dataset, test: Examples, scored: Mapping[str, ScoredRun]
 ) -> Evaluation:
-    """Compares the optimizers.
-
-    Args:
-        params: What they are judged by.
-        dataset: What they were trained on.
-        test: The test images.
-        scored: The optimizers' trials, by name.
+    """Compares the optimizers, whose trials `scored` has by name.
 
     Raises:
         InputError: If they were trained with different versions of the packages.
@@ -73,7 +68,7 @@ def evaluate(
             for name, run in scored.items()
             for row in _confusion(name, run, test, dataset.class_names)
         ),
-        tuning=tuple(row for name, run in scored.items() for row in _tuning_points(name, run)),
+        tuning=tuple(row for name, run in scored.items() for row in grid_points(name, run)),
         mistakes=_mistakes(scored[next(iter(results))], test),
     )
 
@@ -81,7 +76,7 @@ def evaluate(
 def compare(
     params: Params, dataset: Dataset, test: Examples, scored: Mapping[str, ScoredRun]
 ) -> Comparison:
-    """Everything that is said of the optimizers; arguments and errors as above."""
+    """Everything that is said of the optimizers; errors as above."""
     settings = params.comparison
     rules = Rules(
         margin=settings.margin,
@@ -96,21 +91,15 @@ def compare(
     results = {
         name: OptimizerResult(
             class_name=scored[name].run.class_name,
-            tuned=scored[name].tuned.summarise(
-                scored[name].learning_rate, settings.confidence, dataset.n_test
-            ),
-            configured=scored[name].configured.summarise(
-                scored[name].configured_rate, settings.confidence, dataset.n_test
-            ),
-            criteria=measure(scored[name], target=target),
+            tuned=scored[name].tuned.summarise(settings.confidence, dataset.n_test),
+            configured=scored[name].configured.summarise(settings.confidence, dataset.n_test),
+            criteria=measure(name, scored[name], target=target),
         )
         for name in ranking
     }
     pairs = _pairs({name: scored[name] for name in ranking}, rules, test)
     verdict = conclude(race, rules, results, pairs)
-    experiment = Experiment(
-        dataset, params.model, scored, results, pairs, settings.confidence, settings.margin
-    )
+    experiment = Experiment(dataset, params.model, scored, results, pairs, settings)
     return Comparison(
         dataset=dataset,
         n_parameters=first_run.n_parameters,
@@ -168,36 +157,21 @@ def _rank(scored: Mapping[str, ScoredRun], leader: str) -> list[str]:
 
 
 def _pairs(scored: Mapping[str, ScoredRun], rules: Rules, test: Examples) -> tuple[Pair, ...]:
+    scores = {name: run.tuned.scores for name, run in scored.items()}
     rights = {name: run.predictions == test.labels for name, run in scored.items()}
 
-    def complete(first: str, second: str) -> tuple[float, float | None]:
-        groups = scored[first].tuned, scored[second].tuned
-        n = min(len(group.rows) for group in groups)
-        scores = [np.nan_to_num(group.scores[:n], nan=-np.inf) for group in groups]
+    def complete(pair: PairTest) -> Pair:
+        names = pair.first, pair.second
+        n = min(len(scores[name]) for name in names)
+        first, second = (np.nan_to_num(scores[name][:n], nan=-np.inf) for name in names)
         width = None
-        if len(rights[first]) and len(rights[second]) and len(test.labels) > 1:
-            width = half_width_of_images(
-                rights[first].mean(axis=0), rights[second].mean(axis=0), rules.confidence
-            )
-        return probability_of_improvement(*scores), width
+        if all(len(rights[name]) for name in names) and len(test.labels) > 1:
+            share, other = (rights[name].mean(axis=0) for name in names)
+            width = half_width_of_images(share, other, rules.confidence)
+        improvement = probability_of_improvement(first, second)
+        return Pair(**vars(pair), probability_of_improvement=improvement, test_set_half_width=width)
 
-    return tuple(
-        Pair(
-            first=pair.first,
-            second=pair.second,
-            label=pair.label,
-            n_seeds=pair.n_seeds,
-            mean_difference=None if pair.difference is None else pair.difference.mean,
-            low=pair.low,
-            high=pair.high,
-            p=pair.p,
-            nominal=pair.nominal,
-            probability_of_improvement=improvement,
-            test_set_half_width=width,
-        )
-        for pair in compare_pairs({name: run.tuned.scores for name, run in scored.items()}, rules)
-        for improvement, width in (complete(pair.first, pair.second),)
-    )
+    return tuple(map(complete, compare_pairs(scores, rules)))
 
 
 def _check_same_versions(runs: Mapping[str, Run]) -> Run:
@@ -205,8 +179,9 @@ def _check_same_versions(runs: Mapping[str, Run]) -> Run:
     for name, run in others:
         if run.versions != one.versions:
             raise InputError(
-                f"runs/{name} was trained with {dict(run.versions)}, runs/{first} with "
-                f"{dict(one.versions)}; train all with the same: dvc repro --force"
+                f"runs/{name} was trained with {shorten(str(dict(run.versions)), 120)}, "
+                f"runs/{first} with {shorten(str(dict(one.versions)), 120)}; "
+                "train all with the same: dvc repro --force"
             )
     return one
 
@@ -246,28 +221,6 @@ def _mean_curve(name: str, scored: ScoredRun) -> list[CurvePoint]:
 def _accuracy_point(name: str, result: OptimizerResult) -> AccuracyPoint:
     accuracy = result.tuned.test_accuracy
     return AccuracyPoint(name, accuracy.mean, accuracy.low, accuracy.high)
-
-
-def _tuning_points(name: str, scored: ScoredRun) -> list[TuningPoint]:
-    run = scored.run
-
-    def choice(setting: int) -> Literal["tuned", "configured", "both", "neither"]:
-        if setting == run.configured:
-            return "both" if setting == run.tuned else "configured"
-        return "tuned" if setting == run.tuned else "neither"
-
-    return [
-        TuningPoint(
-            optimizer=name,
-            learning_rate_factor=point.learning_rate_factor,
-            learning_rate=point.learning_rate,
-            validation_accuracy=point.validation_accuracy,
-            n_trials=point.n_trials,
-            n_failed=point.n_failed,
-            choice=choice(point.setting),
-        )
-        for point in grid_points(run, scored.tuning)
-    ]
 
 
 def _confusion(

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from stages.common.confirmation import (
     CONFIRMATION,
     PREDICTIONS,
@@ -14,6 +12,7 @@ from stages.common.confirmation import (
     ConfirmationRow,
     Rate,
     Scored,
+    accuracies_by_seed,
 )
 from stages.common.errors import InputError
 from stages.common.files import FloatArray, UInt8Array
@@ -26,6 +25,7 @@ from stages.inference.estimates import estimate
 class Group:
     """The trials with fresh seeds at one rate, in the order of the seeds."""
 
+    learning_rate: float
     rows: tuple[ConfirmationRow, ...]
 
     @property
@@ -39,12 +39,9 @@ class Group:
 
     @cached_property
     def scores(self) -> FloatArray:
-        """Test accuracy by seed, NaN for a trial without one."""
-        return np.array(
-            [row.test_accuracy if isinstance(row, Scored) else np.nan for row in self.rows]
-        )
+        return accuracies_by_seed(self.rows)
 
-    def summarise(self, learning_rate: float, confidence: float, n_test: int) -> Confirmed:
+    def summarise(self, confidence: float, n_test: int) -> Confirmed:
         def accuracy(values: Iterable[float], resolution: float = 0.0) -> Estimate:
             return estimate(
                 list(values), confidence, resolution=resolution, lowest=0.0, highest=1.0
@@ -52,7 +49,7 @@ class Group:
 
         completed = self.completed
         return Confirmed(
-            learning_rate=learning_rate,
+            learning_rate=self.learning_rate,
             n_trials=len(self.rows),
             n_failed=self.n_failed,
             test_accuracy=accuracy((row.test_accuracy for row in completed), 1 / n_test),
@@ -79,16 +76,6 @@ class ScoredRun:
     tuned: Group
     configured: Group
     predictions: UInt8Array
-
-    @property
-    def learning_rate(self) -> float:
-        """What tuning chose."""
-        return self.run.settings[self.run.tuned].learning_rate
-
-    @property
-    def configured_rate(self) -> float:
-        """What params.yaml has."""
-        return self.run.settings[self.run.configured].learning_rate
 
     @property
     def trials(self) -> tuple[TrialRow | ConfirmationRow, ...]:
@@ -129,8 +116,10 @@ def _read_run(
     for epoch in EPOCHS.read(folder):
         if epoch.phase == "confirmation" and epoch.setting == run.tuned:
             curves.setdefault(epoch.seed, []).append(epoch)
-    tuned = Group(tuple(rows[name, "tuned"]))
-    configured = Group(tuple(rows.get((name, "configured"), ())) or tuned.rows)
+    rates = [setting.learning_rate for setting in run.settings]
+    tuned = Group(rates[run.tuned], tuple(rows[name, "tuned"]))
+    others = tuple(rows.get((name, "configured"), ())) or tuned.rows
+    configured = Group(rates[run.configured], others)
     first = [t for t in trials if t.phase == "confirmation" and t.setting == run.tuned]
     completed = sorted(row.seed for row in first if row.outcome == "completed")
     if (

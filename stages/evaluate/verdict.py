@@ -1,12 +1,14 @@
 """What may be said of the optimizers, in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf
 
 from stages.common.results import OptimizerResult, Pair
 from stages.inference.estimates import failure_interval, rounded_up
 from stages.inference.race import Race, Rules
+
+N_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,7 @@ def conclude(
     results: Mapping[str, OptimizerResult],
     pairs: Sequence[Pair],
 ) -> Verdict:
-    """Says which optimizer to take, what may be lost by it, and what that does not cover.
-
-    Args:
-        race: Of all optimizers.
-        rules: That it was run by.
-        results: By name.
-        pairs: Every pair, with its label.
-    """
+    """Says which optimizer to take, what may be lost by it, and what that does not cover."""
     look = race.looks[-1]
     best = look.leader
     if results[best].tuned.test_accuracy.mean is None:
@@ -64,7 +59,7 @@ def _sentence(race: Race, rules: Rules, best: str) -> str:
         )
     if len(race.racing) > 1:
         what = f"no other is ahead of it by more than {rounded_up(look.bound)}"
-    elif all(_behind(race, name) > 0 for name in _all_beaten(race)):
+    elif all(_behind(race, name) > 0 for look in race.looks for name in look.beaten):
         what = "it is ahead of every other"
     else:
         what = "every other is behind it or fails more often"
@@ -88,10 +83,6 @@ def _rivals(race: Race, best: str) -> str:
     return f"As good, or even ahead, may be {enumerate_names(named)}." if named else ""
 
 
-def _all_beaten(race: Race) -> list[str]:
-    return [name for look in race.looks for name in look.beaten]
-
-
 def _beaten(race: Race) -> list[str]:
     """A line for each look at which somebody left, those who are furthest behind last."""
 
@@ -99,12 +90,12 @@ def _beaten(race: Race) -> list[str]:
         behind = _behind(race, name)
         if not behind:
             return f"{name} (fails too often)"
-        # A least difference that is rounded down remains one.
+        # A lower bound stays one when it is rounded down.
         least = floor(round(behind * 1e4, 6)) / 1e4
         return f"{name} (at least {least:.4f} behind)" if least else f"{name} (just behind)"
 
     return [
-        f"Out after {look.n_seeds} seeds: {enumerate_names([describe(name) for name in names])}."
+        f"Out after {look.n_seeds} seeds: {enumerate_names(map(describe, names))}."
         for look in race.looks
         if (names := sorted(look.beaten, key=lambda name: (_behind(race, name) or inf, name)))
     ]
@@ -167,7 +158,10 @@ def _images(race: Race, best: str, pairs: Sequence[Pair]) -> str:
     )
 
 
-def enumerate_names(names: Sequence[str], word: str = "and") -> str:
-    """`a`, `a and b`, `a, b and c`."""
+def enumerate_names(names: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; of many the first ones and how many others there are."""
+    names = list(names)
+    if len(names) > N_NAMED + 1:
+        names[N_NAMED:] = [f"{len(names) - N_NAMED} others"]
     *most, last = names
-    return f"{', '.join(most)} {word} {last}" if most else last
+    return f"{', '.join(most)} and {last}" if most else last

@@ -94,7 +94,8 @@ def paired_difference(
         return None
     mean = fsum(differences) / n
     spread = float(np.sum((differences - mean) ** 2) / (n - 1)) ** 0.5
-    return Difference(n, mean, max(spread, resolution) / n**0.5)
+    # Not 0, by which the statistics divide.
+    return Difference(n, mean, max(spread, resolution, np.finfo(float).tiny) / n**0.5)
 
 
 def p_of_failures(first: FloatArray, second: FloatArray) -> float:

@@ -1,6 +1,5 @@
 """When the race is looked at, and how sure one must be then so that looking often costs nothing."""
 
-from collections.abc import Iterator
 from functools import cache
 from itertools import count, takewhile
 
@@ -23,12 +22,8 @@ def looks(at_most: int) -> tuple[int, ...]:
     Args:
         at_most: No look is at more seeds than this; at least 10.
     """
-
-    def numbers() -> Iterator[int]:
-        for power in count():
-            yield from (FIRST_LOOK * 2**power, FIRST_LOOK * 2**power * 3 // 2)
-
-    return tuple(takewhile(lambda n: n <= at_most, numbers()))
+    numbers = (n * 2**power for power in count() for n in (FIRST_LOOK, FIRST_LOOK * 3 // 2))
+    return tuple(takewhile(lambda n: n <= at_most, numbers))
 
 
 def nominal_level(seeds: tuple[int, ...], level: float) -> float:
@@ -70,17 +65,14 @@ def _boundary(seeds: tuple[int, ...], level: float) -> tuple[float, FloatArray, 
     return float(ndtr(-boundary / n**0.5)), *_walk(nodes, density, step, lowest, boundary)
 
 
-@cache
-def _nodes() -> tuple[FloatArray, FloatArray]:
-    points, weights = np.polynomial.legendre.leggauss(_N_NODES)
-    return points, weights
+_leggauss = cache(np.polynomial.legendre.leggauss)
 
 
 def _walk(
     nodes: FloatArray, density: FloatArray, step: float, lowest: float, highest: float
 ) -> tuple[FloatArray, FloatArray]:
     """The density after one more step, as weights at Gauss-Legendre nodes between the bounds."""
-    points, weights = _nodes()
+    points, weights = _leggauss(_N_NODES)
     half = (highest - lowest) / 2
     places = lowest + half * (points + 1)
     kernel = np.exp(-0.5 * ((places[:, np.newaxis] - nodes) / step) ** 2)

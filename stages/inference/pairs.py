@@ -7,30 +7,10 @@ from itertools import combinations
 import numpy as np
 
 from stages.common.files import FloatArray
-from stages.common.results import Label
+from stages.common.results import Label, PairTest
 from stages.inference.estimates import Difference, p_of_failures, paired_difference
 from stages.inference.looks import looks, nominal_level
 from stages.inference.race import Rules, Scores
-
-
-@dataclass(frozen=True)
-class PairResult:
-    """What may be said of `first`, which is ahead, beside `second`.
-
-    `difference` is first minus second, None below two seeds that both completed; `low` and `high`
-    bound its mean at the level of the test. `p` is two-sided and of the last look alone; it is
-    compared with `nominal`.
-    """
-
-    first: str
-    second: str
-    label: Label
-    n_seeds: int
-    difference: Difference | None
-    low: float | None
-    high: float | None
-    p: float
-    nominal: float
 
 
 @dataclass(frozen=True)
@@ -44,7 +24,7 @@ class _Test:
     has_failures: bool
 
 
-def compare_pairs(scores: Scores, rules: Rules) -> tuple[PairResult, ...]:
+def compare_pairs(scores: Scores, rules: Rules) -> tuple[PairTest, ...]:
     """Tests every two optimizers at each look that both reached.
 
     Holm's procedure over all pairs, at levels that spend the error over the looks; what was once
@@ -61,7 +41,7 @@ def compare_pairs(scores: Scores, rules: Rules) -> tuple[PairResult, ...]:
     """
     pairs = list(combinations(scores, 2))
     numbers = looks(rules.at_most)
-    found: dict[tuple[str, str], PairResult] = {}
+    found: dict[tuple[str, str], PairTest] = {}
     rejected: set[tuple[str, str]] = set()
     for index, n_seeds in enumerate(numbers):
         tests = {
@@ -99,17 +79,16 @@ def _test(first: FloatArray, second: FloatArray, resolution: float) -> _Test:
 
 def _conclude(
     pair: Sequence[str], test: _Test, nominal: float, margin: float, is_better: bool
-) -> PairResult:
+) -> PairTest:
     first, second = pair if test.sign > 0 else reversed(pair)
-    low = high = None
-    difference = test.difference
-    if difference:
-        difference = Difference(difference.n, test.sign * difference.mean, difference.error)
-        half_width = difference.half_width(nominal / 2)
-        low, high = difference.mean - half_width, difference.mean + half_width
+    mean = low = high = None
+    if test.difference:
+        mean = test.sign * test.difference.mean
+        half_width = test.difference.half_width(nominal / 2)
+        low, high = mean - half_width, mean + half_width
     label: Label = "undecided"
     if is_better:
         label = "better"
     elif not test.has_failures and low is not None and high is not None:
         label = "tied" if -margin <= low and high <= margin else "undecided"
-    return PairResult(first, second, label, test.n_seeds, difference, low, high, test.p, nominal)
+    return PairTest(first, second, label, test.n_seeds, mean, low, high, test.p, nominal)

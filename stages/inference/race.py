@@ -60,14 +60,14 @@ def run_race(scores: Scores, rules: Rules) -> Race:
     At each look, for every two optimizers in the race, a lower bound of their mean paired
     difference is taken at one-sided error (1 - confidence) / (k - 1) over all looks, where k is the
     number of optimizers at the start. Whoever is behind another by such a bound leaves, unless the
-    other failed more often, and so does who fails more often at the same level. The leader, among
-    those that failed least, is the one for which the largest difference that the bounds leave to a
-    rival is smallest; where that is at most the margin, the race is over.
+    other failed more often, and so does who fails more often at the same level. Among those that
+    failed least, the leader is the one with the smallest worst case: the most by which a rival may
+    still be ahead of it. Where that is at most the margin, the race is over.
 
     By a union bound over the rivals of the unknown best, the best is ahead of the leader by more
-    than `bound` with a probability of at most 1 - confidence, whichever look one ends at. That is
-    of those that did not leave for failing, which is tested at the same level beside; and it is as
-    good as Student's t is for the differences: a second mode that ten seeds do not show breaks it.
+    than `bound` with a probability of at most 1 - confidence, whichever look one ends at. This
+    covers those that did not leave for failing, which is a separate test at the same level. It
+    relies on Student's t, so a second mode of the differences that ten seeds do not show breaks it.
 
     Args:
         scores: By name, shape (n_seeds,), in the fixed order of the seeds; NaN for a trial that
@@ -77,6 +77,8 @@ def run_race(scores: Scores, rules: Rules) -> Race:
     Raises:
         ValueError: If there are no optimizers or fewer scores than the first look needs.
     """
+    if not scores:
+        raise ValueError("no optimizers")
     numbers = looks(rules.at_most)
     racing = tuple(scores)
     ahead: dict[tuple[str, str], float] = {}
@@ -111,12 +113,10 @@ def _raise_bounds(
     failing = set()
     for pair in combinations(scores, 2):
         difference = paired_difference(scores[pair[0]], scores[pair[1]], resolution)
-        if difference:
-            half_width = difference.half_width(nominal)
-            for (first, second), mean in zip((pair, pair[::-1]), (1, -1), strict=True):
-                bound = mean * difference.mean - half_width
+        for sign, (first, second) in ((1, pair), (-1, pair[::-1])):
+            if difference:
+                bound = sign * difference.mean - difference.half_width(nominal)
                 ahead[first, second] = max(bound, ahead.get((first, second), -inf))
-        for first, second in (pair, pair[::-1]):
             if p_of_failures(scores[first], scores[second]) <= nominal:
                 failing.add(second)
     return failing

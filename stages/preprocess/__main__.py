@@ -2,6 +2,7 @@
 
 from stages.common.console import run_stage
 from stages.common.data import DATASET, PROCESSED, RAW, SOURCE, TEST, TRAIN, VALIDATION
+from stages.common.files import write_digests
 from stages.common.params import load_params
 from stages.preprocess.decode import decode
 from stages.preprocess.split import split
@@ -15,6 +16,7 @@ def main() -> None:
     VALIDATION.write(PROCESSED, parts.validation)
     TEST.write(PROCESSED, parts.test)
     DATASET.write(PROCESSED, parts.dataset)
+    write_digests(PROCESSED, TRAIN.name, VALIDATION.name, TEST.name, DATASET.name)
 
 
 run_stage(main)

@@ -3,26 +3,24 @@
 Source of the IDX format: http://yann.lecun.com/exdb/mnist/ (Y. LeCun, C. Cortes, C. J. C. Burges).
 """
 
-import gzip
 import math
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 
 from stages.common.data import RAW_ARRAYS, RawArrays, Source
-from stages.common.errors import InputError
-from stages.common.files import UInt8Array
+from stages.common.errors import InputError, one_line
+from stages.common.files import UInt8Array, read_checked
 
 _UNSIGNED_BYTE = 0x08
+# zlib's number for its largest window, in gzip's wrapping.
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 def decode(folder: Path, source: Source) -> RawArrays:
     """Reads a data set and checks that it is one.
-
-    Args:
-        folder: Holds the files that `source` names.
-        source: Their format, names and the class names.
 
     Returns:
         Images `(n, height, width, channels) uint8` and labels `(n,) uint8` below the number of
@@ -56,27 +54,47 @@ def read_idx(path: Path) -> UInt8Array:
     Raises:
         InputError: If the file is cut short, longer than its header says, or no such IDX file.
     """
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: no readable gzip file ({error})") from None
     n_dimensions = int(path.name.partition("-idx")[2][:1])
     header_bytes = 4 + 4 * n_dimensions
     expected = bytes((0, 0, _UNSIGNED_BYTE, n_dimensions))
-    if content[:4] != expected:
+    try:
+        packed = read_checked(path)
+    except OSError as error:
+        raise InputError(f"{path}: no readable gzip file ({one_line(error)})") from None
+    header = _unpack(path, packed, header_bytes)
+    if header[:4] != expected:
         raise InputError(
-            f"{path}: magic number is {content[:4].hex()}, should be {expected.hex()} "
+            f"{path}: magic number is {header[:4].hex()}, should be {expected.hex()} "
             f"(unsigned bytes, {n_dimensions} dimensions)"
         )
-    if len(content) < header_bytes:
-        raise InputError(f"{path}: ends within its header, after {len(content)} bytes")
-    shape = tuple(np.frombuffer(content, ">u4", n_dimensions, offset=4).tolist())
+    if len(header) < header_bytes:
+        raise InputError(f"{path}: ends within its header, after {len(header)} bytes")
+    shape = tuple(np.frombuffer(header, ">u4", n_dimensions, offset=4).tolist())
     n_bytes = header_bytes + math.prod(shape)
+    content = _unpack(path, packed, n_bytes + 1)
     if len(content) != n_bytes:
+        length = f"more than {n_bytes}" if len(content) > n_bytes else len(content)
         raise InputError(
-            f"{path}: {len(content)} bytes, should be {n_bytes} for the shape {shape} in its header"
+            f"{path}: {length} bytes, should be {n_bytes} for the shape {shape} in its header"
         )
     return np.frombuffer(content, np.uint8, offset=header_bytes).reshape(shape)
+
+
+def _unpack(path: Path, packed: bytes, at_most: int) -> bytes:
+    """The beginning of a gzip file's content, checked by its checksum if that is all.
+
+    Takes no more memory than that, however much is packed and however large `at_most` is.
+    """
+    unpacking = zlib.decompressobj(_GZIP)
+    try:
+        content = unpacking.decompress(packed, min(at_most, sys.maxsize))
+    except zlib.error as error:
+        raise InputError(f"{path}: no readable gzip file ({one_line(error)})") from None
+    if len(content) < at_most and not unpacking.eof:
+        raise InputError(f"{path}: no readable gzip file (cut short)")
+    if unpacking.unused_data:
+        raise InputError(f"{path}: no readable gzip file (more bytes after its end)")
+    return content
 
 
 def _check(folder: Path, arrays: RawArrays, n_classes: int) -> None:
@@ -86,9 +104,10 @@ def _check(folder: Path, arrays: RawArrays, n_classes: int) -> None:
     }
     for part, (images, labels) in parts.items():
         if images.ndim != 4 or images.dtype != np.uint8 or labels.dtype != np.uint8:
+            found = one_line(f"{images.shape} {images.dtype}, labels {labels.dtype}")
             raise InputError(
-                f"{folder}: {part} images are {images.shape} {images.dtype}, labels "
-                f"{labels.dtype}; should be (n, height, width, channels) uint8, and uint8"
+                f"{folder}: {part} images are {found}; "
+                "should be (n, height, width, channels) uint8, and uint8"
             )
         if labels.shape != (len(images),):
             raise InputError(

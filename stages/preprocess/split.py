@@ -3,15 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
 from stages.common.data import Dataset, Examples, RawArrays, Source
-from stages.common.errors import InputError
+from stages.common.errors import InputError, one_line
 from stages.common.files import UInt8Array
 from stages.common.params import Split
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -27,23 +24,34 @@ class Parts:
 def split(source: Source, arrays: RawArrays, settings: Split) -> Parts:
     """Splits the training images in two and fits the scaling on the first part alone.
 
+    The parts are shuffled; they are those of scikit-learn's `train_test_split`.
+
     Raises:
         InputError: If the fraction leaves a part empty, a class is too rare to stratify by, or the
             training images are all black.
     """
-    train, validation = split_indices(arrays.train_labels, settings)
-    images, labels = arrays.train_images, arrays.train_labels
-    pixel_maximum = int(images[train].max())
+    try:
+        parts = train_test_split(
+            arrays.train_images,
+            arrays.train_labels,
+            test_size=settings.validation_fraction,
+            random_state=settings.seed,
+            stratify=arrays.train_labels if settings.stratify else None,
+        )
+    except ValueError as error:
+        raise InputError(f"params.yaml: split: {one_line(error)}") from None
+    train_images, validation_images, train_labels, validation_labels = parts
+    pixel_maximum = int(train_images.max())
     if pixel_maximum == 0:
         raise InputError("data/raw: every pixel of the training images is 0")
-    _, height, width, channels = images.shape
+    _, height, width, channels = train_images.shape
 
     def count(of: UInt8Array) -> tuple[int, ...]:
         return tuple(np.bincount(of, minlength=len(source.class_names)).tolist())
 
     return Parts(
-        train=Examples(images[train], labels[train]),
-        validation=Examples(images[validation], labels[validation]),
+        train=Examples(train_images, train_labels),
+        validation=Examples(validation_images, validation_labels),
         test=Examples(arrays.test_images, arrays.test_labels),
         dataset=Dataset(
             name=source.dataset,
@@ -52,35 +60,9 @@ def split(source: Source, arrays: RawArrays, settings: Split) -> Parts:
             width=width,
             channels=channels,
             pixel_maximum=pixel_maximum,
-            train_counts=count(labels[train]),
-            validation_counts=count(labels[validation]),
+            train_counts=count(train_labels),
+            validation_counts=count(validation_labels),
             test_counts=count(arrays.test_labels),
             files=source.files,
         ),
     )
-
-
-def split_indices(labels: UInt8Array, settings: Split) -> tuple[Indices, Indices]:
-    """Which images train and which validate: scikit-learn's `train_test_split`.
-
-    Args:
-        labels: Shape (n,).
-        settings: Fraction, seed and whether to stratify.
-
-    Returns:
-        Two arrays of indices, disjoint, together 0 to n - 1, shuffled; the same as those of
-        `train_test_split(images, test_size=validation_fraction, random_state=seed)`.
-
-    Raises:
-        InputError: If scikit-learn cannot split so.
-    """
-    try:
-        train, validation = train_test_split(
-            np.arange(len(labels)),
-            test_size=settings.validation_fraction,
-            random_state=settings.seed,
-            stratify=labels if settings.stratify else None,
-        )
-    except ValueError as error:
-        raise InputError(f"params.yaml: split: {error}") from None
-    return train, validation

@@ -1,6 +1,5 @@
 """`python -m stages.report.history`: writes the results of every commit to report/history.html."""
 
-import re
 import subprocess
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import altair as alt
 
 from stages.common.console import run_stage
-from stages.common.errors import InputError, one_line
+from stages.common.errors import InputError, legible, one_line
 from stages.common.files import describe_fault, write_text
 from stages.common.params import PARAMS_PATH, read_yaml
 from stages.common.results import METRICS, REPORT, Metrics, OptimizerMetrics
@@ -49,20 +48,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class History:
-    """Entries from newest to oldest; a shallow clone lacks the oldest ones."""
+    """Entries from newest to oldest; a shallow clone lacks the oldest ones, and a note says so."""
 
     entries: tuple[Entry, ...]
-    is_shallow: bool
-
-    @property
-    def shallow_note(self) -> str:
-        if not self.is_shallow:
-            return ""
-        oldest = self.entries[-1].commit
-        return (
-            f"This clone is shallow: its history begins at {oldest}, though the results there may "
-            "be older. `git fetch --unshallow` gets the rest."
-        )
+    shallow_note: str
 
 
 def optimizers(entries: Sequence[Entry]) -> list[str]:
@@ -103,7 +92,13 @@ def read_history(folder: Path = Path()) -> History:
         commits = [now, *commits]
     known = {commit.hash: commit for commit in commits}
     entries = (_entry(commit, [known[parent] for parent in commit.parents]) for commit in commits)
-    return History(tuple(entries), is_shallow=shallow.strip() == b"true")
+    note = ""
+    if shallow.strip() == b"true":
+        note = (
+            f"This clone is shallow: its history begins at {commits[-1].abbreviated}, though the "
+            "results there may be older. `git fetch --unshallow` gets the rest."
+        )
+    return History(tuple(entries), note)
 
 
 def _commits(folder: Path) -> list[_Commit]:
@@ -120,7 +115,7 @@ def _commits(folder: Path) -> list[_Commit]:
     contents = _contents(folder, names)
     commits = []
     for (own, *parents), line in zip(families, lines[1::2], strict=True):
-        short, date, subject = _legible(line).split("\0")
+        short, date, subject = map(legible, line.split("\0"))
         both = next(contents), next(contents)
         commits.append(_Commit(own, tuple(parents), short, date, subject, *both))
     return commits
@@ -159,11 +154,6 @@ def _bytes(path: Path) -> bytes | None:
         return None
 
 
-def _legible(text: str) -> str:
-    """Replaces control characters and those that UTF-8 cannot encode."""
-    return re.sub(r"[\x01-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
-
-
 # Parsing the two files; what cannot be read becomes a note
 
 
@@ -178,8 +168,9 @@ def _entry(commit: _Commit, parents: Sequence[_Commit]) -> Entry:
         before = _parse_params(parents[0].params)
         unknown = f"changes since {parents[0].abbreviated} are unknown: {before}"
         notes += [unknown] if isinstance(before, str) else changes(before, after)
-    legible = tuple(map(_legible, notes))
-    return Entry(commit.abbreviated, commit.date, commit.subject, metrics, legible)
+    return Entry(
+        commit.abbreviated, commit.date, commit.subject, metrics, tuple(map(legible, notes))
+    )
 
 
 def _parse_metrics(content: bytes | None) -> tuple[Metrics, list[str]]:
@@ -189,8 +180,8 @@ def _parse_metrics(content: bytes | None) -> tuple[Metrics, list[str]]:
         metrics = METRICS.decode(content)
     except ValueError as error:
         return Metrics(optimizers={}), [f"{METRICS.name} cannot be read: {describe_fault(error)}"]
-    scores = {_legible(name): score for name, score in metrics.optimizers.items()}
-    best = metrics.best and _legible(metrics.best)
+    scores = {legible(name): score for name, score in metrics.optimizers.items()}
+    best = metrics.best and legible(metrics.best)
     return replace(metrics, optimizers=scores, best=best), []
 
 
@@ -205,30 +196,10 @@ def _parse_params(content: bytes | None) -> dict[str, Any] | str:
     return loaded if isinstance(loaded, dict) else f"{PARAMS_PATH} cannot be read: no keys"
 
 
-def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Lists what differs between two `params.yaml`: `train.epochs 5 → 50`, `optimizers.lion added`.
-
-    If an optimizer has a new name and the same entry: `optimizers: a renamed to b`.
-    """
-    old, new = before.get("optimizers"), after.get("optimizers")
-    if not isinstance(old, dict) or not isinstance(new, dict):
-        return list(_differences(before, after))
-    renamed: dict[str, str] = {}
-    for name in sorted(new.keys() - old.keys()):
-        for gone in old:
-            if gone not in new and gone not in renamed and old[gone] == new[name]:
-                renamed[gone] = name
-                break
-    kept = {renamed.get(name, name): entry for name, entry in old.items()}
-    return [
-        *(f"optimizers: {name} renamed to {now}" for name, now in renamed.items()),
-        *_differences({**before, "optimizers": kept}, after),
-    ]
-
-
-def _differences(
+def changes(
     before: Mapping[str, Any], after: Mapping[str, Any], section: str = ""
 ) -> Iterator[str]:
+    """What differs between two `params.yaml`: `train.epochs 5 → 50`, `optimizers.lion added`."""
     for key in {**before, **after}:
         name = f"{section}{key}"
         if key not in after:
@@ -236,7 +207,7 @@ def _differences(
         elif key not in before:
             yield f"{name} added"
         elif isinstance(before[key], dict) and isinstance(after[key], dict):
-            yield from _differences(before[key], after[key], f"{name}.")
+            yield from changes(before[key], after[key], f"{name}.")
         elif before[key] != after[key]:
             yield f"{name} {in_words(before[key])} → {in_words(after[key])}"
 
@@ -311,7 +282,7 @@ def describe(history: History) -> str:
     lines += ["", "Test accuracy; * marks the best, ± is half the width of the interval."]
     if n_older:
         lines += ["", f"And {n_older:,} older: {PAGE}"]
-    if history.is_shallow:
+    if history.shallow_note:
         lines += ["", fill(history.shallow_note)]
     return "\n".join(lines)
 

@@ -7,7 +7,8 @@ that one again and no other.
 from hashlib import sha256
 
 from stages.common.console import run_stage
-from stages.common.data import SOURCES, OwnFiles, own_files_of
+from stages.common.data import SOURCES
+from stages.common.files import Json
 from stages.common.own import own_files
 from stages.common.params import load_params
 
@@ -17,7 +18,7 @@ def main() -> None:
     for name, optimizer in params.optimizers.items():
         files = own_files(f"optimizers.{name}.class_name", optimizer.class_name)
         digests = {str(path): sha256(path.read_bytes()).hexdigest() for path in files}
-        own_files_of(name).write(SOURCES, OwnFiles(digests))
+        Json(f"{name}.json", dict[str, dict[str, str]]).write(SOURCES, {"sha256": digests})
 
 
 run_stage(main)

@@ -1,11 +1,17 @@
-"""`python -m stages.train NAME`: trains the optimizer of that name in params.yaml."""
+"""`python -m stages.train NAME`: trains the optimizer of that name in params.yaml.
 
-import argparse
+DVC says the name by its environment, so that no text of params.yaml reaches a shell.
+"""
+
+import os
+import sys
 
 from stages.common.console import run_stage
 from stages.common.data import DATASET, PROCESSED, TRAIN, VALIDATION
+from stages.common.errors import InputError, quoted, shorten
+from stages.common.files import write_digests
 from stages.common.params import load_params
-from stages.common.runs import EPOCHS, RUN, RUNS, TRIALS, WEIGHTS
+from stages.common.runs import ALL_WEIGHTS, EPOCHS, MODEL, RUN, RUNS, TRIALS, WEIGHTS
 from stages.engine.determinism import set_up_tensorflow
 from stages.engine.store import locate_store
 from stages.engine.trial import Data
@@ -14,9 +20,12 @@ from stages.engine.workers import open_workers
 
 def main() -> None:
     params = load_params()
-    parser = argparse.ArgumentParser(prog="python -m stages.train")
-    parser.add_argument("name", choices=list(params.optimizers), help="a key of `optimizers`")
-    name = parser.parse_args().name
+    name = _name()
+    if name not in params.optimizers:
+        known = shorten(", ".join(params.optimizers))
+        raise InputError(
+            f"python -m stages.train NAME: no optimizer {quoted(name)}; known: {known}"
+        )
     dataset = DATASET.read(PROCESSED)
     data = Data(TRAIN.read(PROCESSED), VALIDATION.read(PROCESSED))
     set_up_tensorflow()
@@ -31,10 +40,21 @@ def main() -> None:
     folder = RUNS / name
     TRIALS.write(folder, trained.trials)
     EPOCHS.write(folder, trained.epochs)
-    WEIGHTS.write(folder, trained.weights)
     RUN.write(folder, trained.run)
+    written = [TRIALS.name, EPOCHS.name, RUN.name]
     if trained.model:
-        save_model(trained.model, folder / "model.keras")
+        save_model(trained.model, folder / MODEL)
+        written.append(MODEL)
+    write_digests(folder, *written)
+    WEIGHTS.write(ALL_WEIGHTS / name, trained.weights)
+    write_digests(ALL_WEIGHTS / name, WEIGHTS.name)
+
+
+def _name() -> str:
+    if len(sys.argv) > 1:
+        return sys.argv[1]
+    *_, name = os.environ.get("DVC_STAGE", "").split("@")
+    return name
 
 
 run_stage(main)

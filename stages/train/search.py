@@ -6,8 +6,10 @@ left of the budget halves the step around the best.
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from statistics import fmean
 
+from stages.common.files import as_written
 from stages.common.params import Tuning
 from stages.common.runs import Completed, TrialRow
 
@@ -15,7 +17,6 @@ CONFIGURED = 1.0
 N_FINALISTS = 3
 # Between two settings where there is only one to go by.
 _STEP = 10**0.5
-_N_DIGITS = 6
 Merit = tuple[float, ...]
 
 
@@ -36,6 +37,8 @@ def merit(rows: Sequence[TrialRow]) -> Merit:
 def next_factors(merits: Mapping[float, Merit], tuning: Tuning) -> list[float]:
     """The learning-rate factors to try now, at most two; none where the budget is spent.
 
+    None as well where a float can hold no further one, far beyond what any optimizer can use.
+
     Args:
         merits: Of the factors tried so far, in the order in which they were tried.
         tuning: The budget.
@@ -45,24 +48,26 @@ def next_factors(merits: Mapping[float, Merit], tuning: Tuning) -> list[float]:
     n_left = tuning.n_settings - len(merits)
     if n_left <= 0:
         return []
+    return [f for f in _candidates(merits)[:n_left] if 0 < f < inf and f not in merits]
+
+
+def _candidates(merits: Mapping[float, Merit]) -> list[float]:
+    """Beyond the best where it lies at an edge, else on both sides of it."""
     grid = sorted(merits)
     best = max(grid, key=lambda factor: merits[factor])
     place = grid.index(best)
     if len(grid) == 1:
-        return [_rounded(best / _STEP)]
+        return [as_written(best / _STEP)]
     if place in (0, len(grid) - 1):
         inner = grid[1] if place == 0 else grid[-2]
-        return [_rounded(best * (best / inner))]
-    low, high = grid[place - 1], grid[place + 1]
+        return [as_written(best * (best / inner))]
     # The side of the better neighbour first.
-    sides = sorted((low, high), key=lambda factor: merits[factor], reverse=True)
-    return [_rounded((best * side) ** 0.5) for side in sides[:n_left]]
+    sides = sorted(
+        (grid[place - 1], grid[place + 1]), key=lambda factor: merits[factor], reverse=True
+    )
+    return [as_written((best * side) ** 0.5) for side in sides]
 
 
 def choose_finalists(merits: Mapping[float, Merit]) -> list[float]:
     """The best three factors, or all where there are fewer; the first tried between equals."""
     return sorted(merits, key=lambda factor: merits[factor], reverse=True)[:N_FINALISTS]
-
-
-def _rounded(factor: float) -> float:
-    return float(f"{factor:.{_N_DIGITS}g}")

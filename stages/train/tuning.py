@@ -92,16 +92,14 @@ class _Plan:
 
     def __init__(self, work: Work, runner: Runner) -> None:
         self.work, self._runner = work, runner
-        self.factors: list[float] = []
+        self.places: dict[float, int] = {}
         self.results: list[TrialResult] = []
 
     def run(self, phase: Phase, factors: Iterable[float], seeds: Sequence[int]) -> None:
         """Makes trials at these settings, all at once."""
         trials = []
         for factor in factors:
-            if factor not in self.factors:
-                self.factors.append(factor)
-            place = self.factors.index(factor)
+            place = self.places.setdefault(factor, len(self.places))
             trials += [Trial(phase, factor, seed, place) for seed in seeds]
         self.results += self._runner.run([(self.work, trial) for trial in trials])
 
@@ -110,7 +108,7 @@ class _Plan:
         rows: dict[int, list[TrialRow]] = {}
         for result in self.results:
             rows.setdefault(result.row.setting, []).append(result.row)
-        return {self.factors[place]: merit(of_setting) for place, of_setting in rows.items()}
+        return {factor: merit(rows[place]) for factor, place in self.places.items()}
 
     def check_not_all_failed(self) -> None:
         """Raises InputError if no trial could be made."""
@@ -127,15 +125,15 @@ def _gather(plan: _Plan, tuned: float, versions: Mapping[str, str]) -> Trained:
     model = build_network(work.params.model, work.dataset).model
     optimizer = build_optimizer(work.name, entry)
     optimizer.build(model.trainable_variables)
-    place = plan.factors.index(tuned)
+    place = plan.places[tuned]
     confirmed = [result for result in plan.results if result.row.phase == "confirmation"]
     return Trained(
         run=Run(
             class_name=entry.class_name,
             optimizer={k: v for k, v in optimizer.get_config().items() if k not in _NOT_IN_CONFIG},
-            settings=tuple(Setting(f, f * work.configured_rate) for f in plan.factors),
+            settings=tuple(Setting(f, f * work.configured_rate) for f in plan.places),
             tuned=place,
-            configured=plan.factors.index(CONFIGURED),
+            configured=plan.places[CONFIGURED],
             jit_compile=work.jit_compile,
             n_parameters=model.count_params(),
             n_state=sum(int(np.prod(v.shape)) for v in optimizer.variables if len(v.shape)),

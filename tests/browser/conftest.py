@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from stages.common.files import write_text
 from stages.report.charts.registry import draw
 from stages.report.page import build_page
-from tests.conftest import PROJECT
-from tests.results import CASES
+from tests.conftest import PROJECT, lock_shared
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+# Playwright's own 30 s are short where many tests share the cores.
+PATIENCE_MS = 120_000
 COMMITTED = PROJECT / "report" / "index.html"
 
 
@@ -47,7 +47,9 @@ def launch(playwright: Playwright) -> Browser:
     if path is None:
         raise FileNotFoundError(f"no browser: none of {', '.join(NAMES)} is installed")
     as_root = ["--no-sandbox"] if os.getuid() == 0 else []
-    return playwright.chromium.launch(executable_path=path, args=["--disable-gpu", *as_root])
+    return playwright.chromium.launch(
+        executable_path=path, args=["--disable-gpu", *as_root], timeout=PATIENCE_MS
+    )
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +68,7 @@ def opened(browser: Browser, path: Path, **options: Any) -> Iterator[Visit]:
     """The page of a file, drawn, without a network."""
     options = {"viewport": {"width": 1400, "height": 900}, "offline": True, **options}
     with browser.new_context(**options) as context:
+        context.set_default_timeout(PATIENCE_MS)
         visit = Visit(context.new_page())
         visit.page.on("request", lambda request: visit.requests.append(request.url))
         visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
@@ -78,7 +81,7 @@ def opened(browser: Browser, path: Path, **options: Any) -> Iterator[Visit]:
             ),
         )
         visit.page.goto(path.as_uri())
-        visit.page.wait_for_selector("html.drawn", timeout=20_000)
+        visit.page.wait_for_selector("html.drawn")
         yield visit
 
 
@@ -92,13 +95,11 @@ def open_page(browser: Browser) -> Iterator[Open]:
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The page of one of `CASES`, in a file, once for all of pytest-xdist's workers."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
+    # Imports TensorFlow, which must have been set up.
+    from tests.results import CASES
 
     def render(case: str) -> Path:
-        path = shared / f"{case}.html"
-        with FileLock(shared / f"{case}.lock"):
+        with lock_shared(tmp_path_factory, f"{case}.html") as path:
             if not path.exists():
                 results = CASES[case]()
                 write_text(path, build_page(results, draw(results)))

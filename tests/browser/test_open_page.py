@@ -1,7 +1,6 @@
 """The report's page as a browser shows it."""
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from stages.common import results
 from stages.report import history
 from stages.report.charts.base import assign_looks
 from tests.browser.conftest import COMMITTED, Open, Visit, opened
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, git_environment
 from tests.results import CASES, ODD_DATASET, ODD_NAMES
 
 METRICS = json.loads((PROJECT / "metrics.json").read_text(encoding="utf-8"))
@@ -35,13 +34,9 @@ PAGES = ("committed", *(case for case in CASES if case != "usual"), "history")
 def history_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The history of a repository with two commits."""
     folder = tmp_path_factory.mktemp("history")
-    nobodys = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    environment = nobodys | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    for who in ("AUTHOR", "COMMITTER"):
-        environment |= {f"GIT_{who}_NAME": "somebody", f"GIT_{who}_EMAIL": "somebody@example.org"}
 
     def git(*arguments: str) -> None:
-        subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True)
+        subprocess.run(["git", *arguments], cwd=folder, env=git_environment(), check=True)
 
     git("init", "--quiet")
     for best, subject in ((0.9, "First"), (0.92, 'A <b>better</b> "rate" 학습률')):
@@ -137,12 +132,27 @@ def test_all_of_a_page_fits_the_window(visit: Visit, width: int) -> None:
     assert beyond == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_page_is_accessible(visit: Visit, scheme: str) -> None:
-    visit.page.emulate_media(color_scheme=scheme)
+def barriers(visit: Visit) -> list[tuple[str, str]]:
+    """What keeps somebody from reading the page: the rule, and an example."""
     found = Axe().run(visit.page).response["violations"]
     serious = [each for each in found if each["impact"] in {"serious", "critical"}]
-    assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == []
+    return [(each["id"], each["nodes"][0]["html"]) for each in serious]
+
+
+def test_a_page_is_accessible(visit: Visit) -> None:
+    assert barriers(visit) == []
+
+
+@pytest.fixture(params=["committed", "history"])
+def own_visit(request: pytest.FixtureRequest, open_page: Open) -> Visit:
+    """A page of each kind, for one test alone."""
+    is_history = request.param == "history"
+    return open_page(request.getfixturevalue("history_page") if is_history else COMMITTED)
+
+
+def test_a_dark_page_is_accessible(own_visit: Visit) -> None:
+    own_visit.page.emulate_media(color_scheme="dark")
+    assert barriers(own_visit) == []
 
 
 def luminance(colour: str) -> float:
@@ -153,16 +163,15 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_printed_page_is_dark_on_white(visit: Visit, scheme: str) -> None:
-    visit.page.emulate_media(media="print", color_scheme=scheme)
-    texts = visit.page.evaluate(
+def test_a_printed_page_is_dark_on_white(own_visit: Visit, scheme: str) -> None:
+    own_visit.page.emulate_media(media="print", color_scheme=scheme)
+    texts = own_visit.page.evaluate(
         "[...document.querySelectorAll('main *')].filter(each => each.childNodes.length"
         "  && [...each.childNodes].some(node => node.nodeType === 3 && node.data.trim())"
         "  && each.getClientRects().length).map(each => each.ownerSVGElement"
         "  ? getComputedStyle(each).fill : getComputedStyle(each).color)"
     )
-    page = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    visit.page.emulate_media(media="screen", color_scheme="light")
+    page = own_visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert luminance(page) == 1
     assert texts != []
     assert {text for text in texts if 1.05 / (luminance(text) + 0.05) < 4.5} == set()

@@ -5,18 +5,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import dask
 import pytest
 from distributed import Client
 
+from commands.cluster import LOOPBACK, NO_PAGES, SETTINGS
+from stages.engine import cluster as cluster_module
 from tests.conftest import PROJECT
 
+# Dask's own 30 s are short where many tests share the cores.
 PATIENCE_S = 90
-# As `make scheduler` has it.
-SCHEDULER = {
-    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "2",
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
+TIMEOUTS = {
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": f"{PATIENCE_S}s",
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": f"{PATIENCE_S}s",
 }
 
 
@@ -26,11 +30,15 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file = folder / "scheduler.json"
-        self._processes = [self._start("scheduler", "--port", "0", "--host", "127.0.0.1")]
+        self._processes = [self._start("scheduler", "--port", "0")]
         self.client = Client(
             scheduler_file=str(self._file), timeout=PATIENCE_S, set_as_default=False
         )
         self.address = self.client.scheduler.address
+
+    def kill_scheduler(self) -> None:
+        self._processes[0].kill()
+        self._processes[0].wait()
 
     def add_worker(
         self, name: str, project: Path = PROJECT, preload: str = ""
@@ -73,19 +81,36 @@ class Cluster:
     def _start(
         self, program: str, *options: str, project: Path = PROJECT
     ) -> subprocess.Popen[bytes]:
-        command = (sys.executable, "-m", f"distributed.cli.dask_{program}")
+        command = (sys.executable, "-m", f"distributed.cli.dask_{program}", "--host", LOOPBACK)
         with (self._folder / f"{program}.log").open("ab") as log:
             return subprocess.Popen(
-                [*command, "--scheduler-file", str(self._file), "--no-dashboard", *options],
+                [*command, *NO_PAGES, "--scheduler-file", str(self._file), *options],
                 cwd=project,
-                env=os.environ | SCHEDULER,
+                env=os.environ | SETTINGS | TIMEOUTS,
                 stdout=log,
                 stderr=log,
             )
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(cluster_module, "PATIENCE_S", PATIENCE_S)
+    timeouts = ("distributed.comm.timeouts.connect", "distributed.comm.timeouts.tcp")
+    with dask.config.set(dict.fromkeys(timeouts, f"{PATIENCE_S}s")):
+        yield
+
+
+@contextmanager
+def running_cluster(folder: Path) -> Iterator[Cluster]:
+    folder.mkdir(exist_ok=True)
+    cluster = Cluster(folder)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path)
-    yield cluster
-    cluster.close()
+    with running_cluster(tmp_path) as cluster:
+        yield cluster

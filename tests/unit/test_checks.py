@@ -7,12 +7,12 @@ import pytest
 
 from stages.common.confirmation import ConfirmationRow, Unscored
 from stages.common.data import Dataset
-from stages.common.params import Model
+from stages.common.params import ComparisonParams, Model
 from stages.common.results import OptimizerResult, Pair
 from stages.common.runs import Diverged, Failed, TrialRow
 from stages.evaluate.checks import CHECKS, Experiment, check_failures, find_faults
 from stages.evaluate.criteria import measure
-from stages.evaluate.scored import Group, ScoredRun
+from stages.evaluate.scored import ScoredRun
 from tests.examples import DATASET, Trials, group, scored_run
 
 SGD, NESTEROV, ADAM = [0.8, 0.81, 0.82], [0.87, 0.88, 0.89], [0.83, 0.84, 0.85]
@@ -25,9 +25,9 @@ MOMENTUM = {"momentum": 0.9, "nesterov": True}
 def summarised(run: ScoredRun) -> OptimizerResult:
     return OptimizerResult(
         class_name=run.run.class_name,
-        tuned=run.tuned.summarise(run.learning_rate, 0.95, DATASET.n_test),
-        configured=run.configured.summarise(run.configured_rate, 0.95, DATASET.n_test),
-        criteria=measure(run, target=None),
+        tuned=run.tuned.summarise(0.95, DATASET.n_test),
+        configured=run.configured.summarise(0.95, DATASET.n_test),
+        criteria=measure("it", run, target=None),
     )
 
 
@@ -45,8 +45,7 @@ def experiment(
         runs=runs,
         results={name: summarised(run) for name, run in runs.items()},
         pairs=pairs,
-        confidence=0.95,
-        margin=margin,
+        settings=ComparisonParams(confidence=0.95, margin=margin, target_accuracy="auto"),
     )
 
 
@@ -79,13 +78,13 @@ def failing(row: ConfirmationRow) -> ConfirmationRow:
 
 
 def all_failing(trials: Trials) -> Trials:
-    return replace(trials, group=Group(tuple(map(failing, trials.group.rows))))
+    return replace(trials, group=replace(trials.group, rows=tuple(map(failing, trials.group.rows))))
 
 
 def half_failing(trials: Trials) -> Trials:
     """Of the trials without a score the last failed, the others diverged."""
     *rows, last = trials.group.rows
-    return replace(trials, group=Group((*rows, failing(last))))
+    return replace(trials, group=replace(trials.group, rows=(*rows, failing(last))))
 
 
 def failing_in_tuning(run: ScoredRun) -> ScoredRun:
@@ -121,7 +120,8 @@ def on_fashion_mnist(
 def known(pair: Pair = PAIR, n_test: int = 60, margin: float = MARGIN) -> Experiment:
     """On so many test images, of four classes."""
     dataset = replace(DATASET, test_counts=(n_test // 4,) * 4)
-    return replace(SOUND, pairs=(pair,), dataset=dataset, margin=margin)
+    settings = SOUND.settings.model_copy(update={"margin": margin})
+    return replace(SOUND, pairs=(pair,), dataset=dataset, settings=settings)
 
 
 def stuck(n_stuck: int, n: int = 10) -> ScoredRun:

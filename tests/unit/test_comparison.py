@@ -28,8 +28,9 @@ from stages.common.results import (
     TuningPoint,
 )
 from stages.common.runs import EPOCHS, TRIALS
-from stages.evaluate.comparison import Evaluation, _tuning_points, evaluate, summarise
+from stages.evaluate.comparison import Evaluation, evaluate, summarise
 from stages.evaluate.comparison import compare as compare_runs
+from stages.evaluate.criteria import grid_points
 from stages.evaluate.scored import ScoredRun, read_runs
 from stages.inference.estimates import half_width_of_images
 from tests.examples import (
@@ -38,13 +39,12 @@ from tests.examples import (
     TEST,
     Trials,
     group,
-    optimizer,
     scored_run,
-    small_params,
     small_training,
     write_confirmed,
     write_trained,
 )
+from tests.parameters import optimizer, small_params
 
 OPTIMIZERS = {
     "diverging": optimizer(class_name="SGD", learning_rate=1e30),
@@ -316,8 +316,7 @@ def test_the_grid_of_each_optimizer_is_plotted_with_the_choice(compared: Compare
     ],
 )
 def test_the_plot_of_tuning_says_what_was_chosen(tuned: int, choices: list[str]) -> None:
-    trained = scored_run(group([0.9], setting=tuned), group([0.8]))
-    points = _tuning_points("it", trained)
+    points = grid_points("it", scored_run(group([0.9], setting=tuned), group([0.8])))
     assert [point.learning_rate_factor for point in points] == [0.1, 1.0, 10.0]
     assert [point.choice for point in points] == choices
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
@@ -15,22 +14,14 @@ from stages.common.errors import InputError
 from stages.common.params import Params
 from stages.common.runs import RUN, TRIALS, WEIGHTS, Completed, Run, Setting, Weights
 from stages.confirm import race, scoring
-from stages.confirm.race import Confirmed, confirm, remove_stale_runs
+from stages.confirm.race import Confirmed, confirm, read_first_looks, remove_stale_runs
 from stages.engine.environment import Environment, describe_environment
-from stages.engine.models import build_network
 from stages.engine.trial import Data, Trial, TrialResult, Work, Workers
 from stages.engine.workers import open_threads
 from stages.inference.race import Rules, run_race
 from stages.train.tuning import train
-from tests.examples import (
-    DATA,
-    DATASET,
-    TEST,
-    optimizer,
-    small_params,
-    trial_row,
-    write_trained,
-)
+from tests.examples import DATA, DATASET, TEST, trial_row, write_trained
+from tests.parameters import optimizer, small_params
 
 FIRST_SEED = 100
 TINY = 1e-6
@@ -98,9 +89,9 @@ class Script:
             DATASET,
             DATA,
             TEST,
+            read_first_looks(params, self.folder / "runs", self.folder / "runs"),
             store_folder=self.folder / store,
             workers=workers or scripted,
-            runs=self.folder / "runs",
         )
         return confirmed, scripted.trained
 
@@ -142,7 +133,7 @@ class NoWorkers:
 
 
 def write_run(folder: Path, name: str, accuracy_of: AccuracyOf, *, tuned: float = TUNED) -> None:
-    """What `train` would have left in `runs/NAME`, with a tuning trial before."""
+    """What `train` would have left of one optimizer, with a tuning trial before."""
     settings = tuple(Setting(factor, 0.1 * factor) for factor in FACTORS)
     trials = [
         Trial("confirmation", factor, seed, FACTORS[factor])
@@ -276,15 +267,6 @@ def test_going_on_to_more_seeds_trains_the_new_ones_to_the_same_bytes(
     assert encoded(confirmed) == encoded(at_once)
 
 
-def test_what_the_store_has_is_not_trained_again(script: Callable[..., Script]) -> None:
-    running = script(CLOSE)
-    first, trained = running.confirm(parameters())
-    assert trained
-    again, trained = running.confirm(parameters())
-    assert trained == []
-    assert encoded(again) == encoded(first)
-
-
 def test_a_diverging_optimizer_has_no_scores_and_leaves(script: Callable[..., Script]) -> None:
     accuracy_of = by_means({"a": 0.8, "b": 0.8, "far": None})
     confirmed, trained = script(accuracy_of).confirm(parameters())
@@ -391,9 +373,9 @@ def remove(name: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (drop_weights, r"weights\.npz, run\.json and trials\.csv differ; run `dvc repro --force`"),
-        (swap_seeds, r"weights\.npz, run\.json and trials\.csv differ; run `dvc repro --force`"),
-        (drop_trials, r"weights\.npz, run\.json and trials\.csv differ; run `dvc repro --force`"),
+        (drop_weights, "are of other trials; run `dvc repro --force`"),
+        (swap_seeds, "are of other trials; run `dvc repro --force`"),
+        (drop_trials, "are of other trials; run `dvc repro --force`"),
         (damage("weights.npz"), r"weights\.npz: not as its stage writes it; run `dvc repro`"),
         (damage("run.json"), r"run\.json: not as its stage writes it; run `dvc repro`"),
         (damage("trials.csv"), r"trials\.csv: not as its stage writes it; run `dvc repro`"),
@@ -415,13 +397,16 @@ def test_a_run_that_is_damaged_or_does_not_fit_is_refused(
 def test_runs_that_no_parameter_names_are_removed_and_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("kept", "stale"):
-        write_run(tmp_path / name, name, by_means({"kept": 0.5, "stale": 0.5}))
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "mine.txt").write_text("mine")
-    remove_stale_runs(tmp_path, ["kept", "new"])
-    assert {path.name for path in tmp_path.iterdir()} == {"kept", "notes"}
-    assert "stale: removed" in capsys.readouterr().err
+    for folder in (tmp_path / "runs", tmp_path / "weights"):
+        for name in ("kept", "stale"):
+            write_run(folder / name, name, by_means({"kept": 0.5, "stale": 0.5}))
+        (folder / "notes").mkdir()
+        (folder / "notes" / "mine.txt").write_text("mine")
+    remove_stale_runs(["kept", "new"], tmp_path)
+    told = capsys.readouterr().err
+    for folder in (tmp_path / "runs", tmp_path / "weights"):
+        assert {path.name for path in folder.iterdir()} == {"kept", "notes"}
+        assert f"{folder.name}/stale: removed" in told
 
 
 # From here on with networks that are trained.
@@ -452,59 +437,18 @@ def real_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def confirm_real(runs: Path, store: Path, n_workers: int) -> Confirmed:
     with open_threads(n_workers) as workers:
-        return confirm(REAL, DATASET, DATA, TEST, store_folder=store, workers=workers, runs=runs)
+        return confirm(
+            REAL,
+            DATASET,
+            DATA,
+            TEST,
+            read_first_looks(REAL, runs, runs),
+            store_folder=store,
+            workers=workers,
+        )
 
 
-@pytest.fixture(scope="module")
-def real(real_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Confirmed:
-    return confirm_real(real_runs, tmp_path_factory.mktemp("store"), 1)
-
-
-def test_the_number_of_workers_changes_no_byte(
-    real: Confirmed, real_runs: Path, tmp_path: Path
-) -> None:
-    assert tuned_seeds(real) == {name: fresh(0, 15) for name in ("momentum", "sgd")}
-    assert encoded(confirm_real(real_runs, tmp_path, 3)) == encoded(real)
-
-
-def test_scores_are_those_of_keras_evaluate_for_the_weights_that_train_keeps(
-    real: Confirmed, real_runs: Path, tmp_path: Path
-) -> None:
-    run = RUN.read(real_runs / "sgd")
-    weights = {}
-    first = WEIGHTS.read(real_runs / "sgd")
-    # The further seeds, trained as if they had been the first ones.
-    later = REAL.model_copy(
-        update={"confirmation": REAL.confirmation.model_copy(update={"first_seed": 110})}
-    )
-    with open_threads(1) as workers:
-        second = train_real("sgd", later, tmp_path, workers).weights
-    for part in (first, second):
-        places = zip(part.settings.tolist(), part.seeds.tolist(), strict=True)
-        weights |= dict(zip(places, zip(*part.arrays, strict=True), strict=True))
-
-    model = build_network(REAL.model, DATASET).model
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(loss=loss, metrics=["accuracy"], jit_compile=False)
-    rows = [row for row in real.rows if row.optimizer == "sgd"]
-    assert len(rows) == 15 + 10
-    for row in rows:
-        assert isinstance(row, Scored)
-        setting = run.tuned if row.rate == "tuned" else run.configured
-        model.set_weights(weights[setting, row.seed])
-        expected = model.evaluate(TEST.images, TEST.labels, verbose=0)
-        assert [row.test_loss, row.test_accuracy] == pytest.approx(expected, abs=1e-5)
-
-
-def test_rows_and_predictions_come_back_from_their_files(real: Confirmed, tmp_path: Path) -> None:
-    ROWS.write(tmp_path, real.rows)
-    PREDICTIONS.write(tmp_path, real.predictions)
-    assert ROWS.encode(ROWS.read(tmp_path)) == ROWS.encode(real.rows)
-    accuracies = [row.test_accuracy for row in real.rows if isinstance(row, Scored)]
-    assert len(set(accuracies)) > 1
-    tuned = [row for row in ROWS.read(tmp_path) if row.rate == "tuned"]
-    classes = np.concatenate(PREDICTIONS.read(tmp_path).classes)
-    for row, predictions in zip(tuned, classes, strict=True):
-        assert isinstance(row, Scored)
-        share = float(np.mean(predictions == TEST.labels))
-        assert row.test_accuracy == pytest.approx(share, rel=1e-5)
+def test_the_number_of_workers_changes_no_byte(real_runs: Path, tmp_path: Path) -> None:
+    alone, together = (confirm_real(real_runs, tmp_path / str(n), n) for n in (1, 2))
+    assert tuned_seeds(alone) == {name: fresh(0, 15) for name in ("momentum", "sgd")}
+    assert encoded(alone) == encoded(together)

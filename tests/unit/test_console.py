@@ -1,5 +1,6 @@
 """What a person sees on the terminal."""
 
+import errno
 import re
 
 import pytest
@@ -13,6 +14,19 @@ from stages.common.errors import InputError
     ("error", "code", "line"),
     [
         (InputError("params.yaml: train.epochs: missing"), 1, "params.yaml: train.epochs: missing"),
+        (InputError("a\x1b[31m" + "y" * 9000), 1, "a\ufffd[31m" + "y" * 393 + "…"),
+        (MemoryError(), 1, "not enough memory"),
+        (MemoryError("no room for 3 TiB"), 1, "not enough memory: no room for 3 TiB"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "data/raw"),
+            1,
+            "data/raw: Permission denied; `dvc repro` goes on from there",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            1,
+            "No space left on device; `dvc repro` goes on from there",
+        ),
         (KeyboardInterrupt(), 130, "stopped; `dvc repro` runs this stage again"),
     ],
 )
@@ -30,11 +44,12 @@ def test_a_stage_ends_with_a_line_instead_of_a_traceback(
     assert err.strip() == line
 
 
-def test_a_fault_of_the_program_keeps_its_traceback() -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError(), FileNotFoundError(errno.ENOENT, "none")])
+def test_a_fault_of_the_program_keeps_its_traceback(error: Exception) -> None:
     def main() -> None:
-        raise ZeroDivisionError
+        raise error
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(error)):
         run_stage(main)
 
 

@@ -1,12 +1,12 @@
 """Speed, tolerance and memory, from trials with known scores."""
 
+from dataclasses import replace
 from math import nan
 
-import numpy as np
 import pytest
 
+from stages.common.results import Choice, TuningPoint
 from stages.evaluate.criteria import (
-    GridPoint,
     epochs_to_target,
     good_rates,
     grid_points,
@@ -17,16 +17,10 @@ from tests.examples import group, scored_run
 RISING = [0.5, 0.7, 0.8, 0.9]
 
 
-# By place in a run's settings, which need not be in the order of the grid.
-FACTORS = (3.0, 1.0, 0.1, 10.0, 0.5)
-TUNED = FACTORS.index(1)
-
-
-def point(
-    factor: float, accuracy: float | None, n_failed: int = 0, *, setting: int | None = None
-) -> GridPoint:
-    place = FACTORS.index(factor) if setting is None else setting
-    return GridPoint(place, factor, 0.1 * factor, accuracy, 2, n_failed)
+def point(factor: float, accuracy: float | None, n_failed: int = 0) -> TuningPoint:
+    """One where the tuned rate is the configured one, 0.1."""
+    choice: Choice = "both" if factor == 1 else "neither"
+    return TuningPoint("it", factor, 0.1 * factor, accuracy, 2, n_failed, choice)
 
 
 @pytest.mark.parametrize(
@@ -39,13 +33,13 @@ def point(
         ([0.9, 0.5], 0.8, 1),
         ([nan, 0.9], 0.8, 2),
         ([nan, nan], 0.1, None),
-        ([], 0.1, None),
     ],
 )
 def test_the_first_epoch_at_the_target_counts(
     accuracy: list[float], target: float, epochs: int | None
 ) -> None:
-    assert epochs_to_target(np.array(accuracy), target) == epochs
+    (curve,) = group([0.9], [accuracy]).curves
+    assert epochs_to_target(curve, target) == epochs
 
 
 def test_the_grid_is_ordered_by_rate_and_averages_completed_trials() -> None:
@@ -55,17 +49,13 @@ def test_the_grid_is_ordered_by_rate_and_averages_completed_trials() -> None:
         1.0: [0.5, None],
     }
     trained = scored_run(group([0.9], setting=2), tuning=scores)
-    assert grid_points(trained.run, trained.tuning) == (
-        point(0.1, 0.5, setting=1),
-        point(1.0, 0.5, 1, setting=2),
-        point(10.0, None, 2, setting=0),
-    )
+    assert grid_points("it", trained) == (point(0.1, 0.5), point(1.0, 0.5, 1), point(10.0, None, 2))
 
 
 def test_a_setting_that_was_not_tuned_is_not_in_the_grid() -> None:
     trained = scored_run(group([0.9], setting=0), tuning={0.1: [0.5], 1.0: [0.9]})
-    (lower,) = grid_points(trained.run, trained.tuning[:1])
-    assert (lower.setting, lower.learning_rate_factor) == (0, 0.1)
+    (lower,) = grid_points("it", replace(trained, tuning=trained.tuning[:1]))
+    assert (lower.learning_rate_factor, lower.choice) == (0.1, "both")
 
 
 @pytest.mark.parametrize(
@@ -92,10 +82,10 @@ def test_a_setting_that_was_not_tuned_is_not_in_the_grid() -> None:
     ],
 )
 def test_good_rates_are_an_unbroken_stretch_around_the_tuned_one(
-    grid: list[GridPoint], factors: tuple[float, float]
+    grid: list[TuningPoint], factors: tuple[float, float]
 ) -> None:
     low, high = factors
-    assert good_rates(grid, TUNED) == (0.1 * low, 0.1 * high)
+    assert good_rates(grid) == (0.1 * low, 0.1 * high)
 
 
 @pytest.mark.parametrize(
@@ -115,24 +105,24 @@ def test_a_trial_that_never_reaches_the_target_counts_in_the_median(
     curves: list[list[float]], n_failed: int, expected: tuple[int, float | None]
 ) -> None:
     tuned = group([0.9] * len(curves), curves, n_failed=n_failed)
-    found = measure(scored_run(tuned), target=0.8)
+    found = measure("it", scored_run(tuned), target=0.8)
     n_reached, epochs = expected
     assert (len(found.epochs_reached), found.epochs_to_target) == (n_reached, epochs)
     assert found.steps_to_target == (None if epochs is None else 5 * epochs)
 
 
 def test_without_a_target_none_is_reached() -> None:
-    found = measure(scored_run(group([0.9], [RISING])), target=None)
+    found = measure("it", scored_run(group([0.9], [RISING])), target=None)
     assert (found.epochs_reached, found.epochs_to_target, found.steps_to_target) == ((), None, None)
 
 
 def test_an_epoch_that_is_not_finite_reaches_no_target() -> None:
     tuned = group([0.9], [[nan, 0.9]])
-    assert measure(scored_run(tuned), target=0.8).epochs_to_target == 2
+    assert measure("it", scored_run(tuned), target=0.8).epochs_to_target == 2
 
 
 def test_state_is_counted_for_each_parameter() -> None:
-    found = measure(scored_run(group([0.9]), n_state=202), target=0.8)
+    found = measure("it", scored_run(group([0.9]), n_state=202), target=0.8)
     assert found.state_per_parameter == 2.02
 
 
@@ -141,5 +131,5 @@ def test_diverged_trials_are_counted_once_among_all(factor: float, share: float)
     tuning = {1.0: [0.8, None], 10.0: [0.9, 0.9]}
     tuned = group([0.9, 0.9], setting=list(tuning).index(factor), n_failed=2)
     configured = tuned if factor == 1 else group([0.8, 0.8, 0.8, 0.8], setting=0)
-    found = measure(scored_run(tuned, configured, tuning=tuning), target=0.8)
+    found = measure("it", scored_run(tuned, configured, tuning=tuning), target=0.8)
     assert found.failed_share == share

@@ -1,6 +1,7 @@
 """From raw files to arrays: the published format is read, anything else is refused by name."""
 
 import gzip
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from stages.common.data import RAW_ARRAYS, RawArrays, RawFile, Source
 from stages.common.errors import InputError
 from stages.common.files import UInt8Array
 from stages.preprocess.decode import decode, read_idx
+from tests.examples import encode_idx
 
 IMAGES_NAME = "train-images-idx3-ubyte.gz"
 NAMES = (
@@ -25,14 +27,9 @@ LABELS = np.array([0, 1, 2, 0, 1], np.uint8)
 SOURCE = Source("tiny", "idx", ("a",), ("a", "b", "c"), tuple(RawFile(n, 0, "") for n in NAMES))
 
 
-def encode(array: UInt8Array) -> bytes:
-    """An array in the IDX format, not yet packed."""
-    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
-
-
 def write_idx(folder: Path, *arrays: UInt8Array) -> None:
     for name, array in zip(NAMES, arrays, strict=True):
-        (folder / name).write_bytes(gzip.compress(encode(array)))
+        (folder / name).write_bytes(gzip.compress(encode_idx(array)))
 
 
 def test_the_four_files_become_arrays_with_a_channel(tmp_path: Path) -> None:
@@ -60,19 +57,19 @@ def test_real_files_are_read(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "right"),
     [
-        (gzip.compress(b"\x00\x01" + encode(IMAGES)[2:]), "should be 00000803"),
-        (gzip.compress(b"\x00\x00\x09" + encode(IMAGES)[3:]), "should be 00000803"),
-        (gzip.compress(encode(IMAGES[0])), "(unsigned bytes, 3 dimensions)"),
-        (gzip.compress(encode(LABELS)), "(unsigned bytes, 3 dimensions)"),
-        (gzip.compress(encode(IMAGES)[:-1]), "should be 46 for the shape (5, 3, 2)"),
-        (gzip.compress(encode(IMAGES) + b"\x00"), "should be 46 for the shape (5, 3, 2)"),
-        (gzip.compress(encode(IMAGES)[:15]), "ends within its header, after 15 bytes"),
-        (gzip.compress(encode(IMAGES)[:3]), "should be 00000803"),
-        (encode(IMAGES), "no readable gzip file"),
-        (gzip.compress(encode(IMAGES))[:-1], "no readable gzip file"),
-        (gzip.compress(encode(IMAGES))[:30], "no readable gzip file"),
-        (gzip.compress(encode(IMAGES)) + b"more", "no readable gzip file"),
-        (b"", "should be 00000803"),
+        (gzip.compress(b"\x00\x01" + encode_idx(IMAGES)[2:]), "should be 00000803"),
+        (gzip.compress(b"\x00\x00\x09" + encode_idx(IMAGES)[3:]), "should be 00000803"),
+        (gzip.compress(encode_idx(IMAGES[0])), "(unsigned bytes, 3 dimensions)"),
+        (gzip.compress(encode_idx(LABELS)), "(unsigned bytes, 3 dimensions)"),
+        (gzip.compress(encode_idx(IMAGES)[:-1]), "should be 46 for the shape (5, 3, 2)"),
+        (gzip.compress(encode_idx(IMAGES) + b"\x00"), "should be 46 for the shape (5, 3, 2)"),
+        (gzip.compress(encode_idx(IMAGES)[:15]), "ends within its header, after 15 bytes"),
+        (gzip.compress(encode_idx(IMAGES)[:3]), "should be 00000803"),
+        (encode_idx(IMAGES), "no readable gzip file"),
+        (gzip.compress(encode_idx(IMAGES))[:-1], "no readable gzip file"),
+        (gzip.compress(encode_idx(IMAGES))[:30], "no readable gzip file"),
+        (gzip.compress(encode_idx(IMAGES)) + b"more", "no readable gzip file"),
+        (b"", "no readable gzip file"),
     ],
     ids=[
         "magic",
@@ -100,6 +97,25 @@ def test_a_file_that_is_not_as_published_is_named_with_what_is_right(
     (line,) = str(caught.value).splitlines()
     assert line.startswith(f"{path}: ")
     assert right in line
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_packed"),
+    [((5, 3, 2), 2**25), ((2**32 - 1, 2**32 - 1, 2**32 - 1), 30)],
+    ids=["packed-are-more-than-it-says", "it-says-more-than-are-packed"],
+)
+def test_what_a_file_packs_or_claims_beside_its_images_takes_no_memory(
+    tmp_path: Path, shape: tuple[int, ...], n_packed: int
+) -> None:
+    path = tmp_path / IMAGES_NAME
+    header = encode_idx(IMAGES)[:4] + np.array(shape, ">u4").tobytes()
+    path.write_bytes(gzip.compress(header + bytes(n_packed)))
+    tracemalloc.start()
+    with pytest.raises(InputError, match="for the shape"):
+        read_idx(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from stages.common.data import Examples
 from stages.engine.environment import describe_environment
 from stages.engine.loop import to_tensors
 from stages.engine.training import build_slot, plan_work
-from tests.examples import COMMITTED, DATASET, small_params
+from tests.examples import DATASET
+from tests.parameters import COMMITTED, small_params
 
 network, name = sys.argv[1:]
 generator = np.random.default_rng(0)

@@ -1,6 +1,5 @@
 """What decides a trial's bits beside its settings."""
 
-import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -136,34 +135,6 @@ def test_the_digest_is_of_all_that_training_imports() -> None:
     common = {path.name for path in files if path.parent.name == "common"}
     assert {"params.py", "runs.py", "data.py", "files.py"} <= common
     assert {path.parent.as_posix() for path in files} == {"stages/common", "stages/engine"}
-
-
-@pytest.mark.parametrize(
-    ("name", "counts"),
-    [
-        ("engine/models.py", True),
-        ("engine/optimizers.py", True),
-        ("engine/loop.py", True),
-        ("common/params.py", True),
-        ("engine/cluster.py", False),
-        ("engine/runner.py", False),
-        ("engine/store.py", False),
-        ("train/tuning.py", False),
-    ],
-)
-def test_a_change_to_what_trains_changes_the_digest(
-    tmp_path: Path, name: str, *, counts: bool
-) -> None:
-    shutil.copytree(PROJECT / "stages", tmp_path / "stages")
-
-    def source() -> str:
-        return digest_source(imported_files([TRAINING], tmp_path), tmp_path)
-
-    before = source()
-    assert before == describe_environment().source
-    with (tmp_path / "stages" / name).open("a") as file:
-        file.write("\nADDED = 1\n")
-    assert (source() != before) == counts
 
 
 def test_every_part_of_the_environment_decides_but_for_the_processor_under_xla() -> None:

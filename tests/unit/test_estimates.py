@@ -139,13 +139,6 @@ def test_a_lower_bound_lies_above_a_value_just_where_p_is_smaller_than_its_level
         assert found.mean - found.half_width(level) == pytest.approx(value)
 
 
-def test_the_other_way_round_a_difference_has_the_other_sign() -> None:
-    first, second = np.array(FIRST_DRUG), np.array(SECOND_DRUG)
-    there, back = difference_of(first, second), difference_of(second, first)
-    assert (there.n, there.mean, there.error) == pytest.approx((back.n, -back.mean, back.error))
-    assert there.p_above() == pytest.approx(1 - back.p_above())
-
-
 def test_only_seeds_that_both_completed_are_paired() -> None:
     first = np.array([0.9, nan, 0.8, 0.7, nan, 0.6])
     second = np.array([0.8, 0.1, nan, 0.65, nan, 0.57])

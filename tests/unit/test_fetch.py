@@ -1,27 +1,35 @@
 """Fetching a published file from mirrors that fail in every way, on this machine's own network."""
 
+import errno
 import hashlib
+import os
+import resource
 import socket
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import TCPServer
-from threading import Thread
+from socketserver import StreamRequestHandler, TCPServer
+from threading import Event, Thread
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 
 from stages.common.data import RawFile
 from stages.common.errors import InputError
+from stages.common.files import locate_cache
 from stages.download import fetch as fetch_module
-from stages.download.fetch import CACHE, fetch
+from stages.download.fetch import fetch
 
 CHUNK_BYTES = fetch_module._CHUNK_BYTES
 CONTENT = np.random.default_rng(0).bytes(3 * CHUNK_BYTES + 1000)
 OTHER = np.random.default_rng(1).bytes(len(CONTENT))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 FILE = RawFile("train-images-idx3-ubyte.gz", len(CONTENT), SHA256)
+CACHE = locate_cache("downloads")
 PARTIAL = CACHE / f"{SHA256}.part"
 FOLDER = Path("raw")
 
@@ -35,6 +43,8 @@ class Answer:
     honours_range: bool = True
     cut_after: int | None = None
     encoding: str | None = None
+    kind: str | None = None
+    gives_length: bool = True
 
 
 class Mirror(TCPServer):
@@ -75,7 +85,10 @@ class _AnswerHandler(BaseHTTPRequestHandler):
         if status == 200 and begin:
             status = 206 if body else 416
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
+        if answer.gives_length:
+            self.send_header("Content-Length", str(len(body)))
+        if answer.kind:
+            self.send_header("Content-Type", answer.kind)
         if begin:
             last = len(answer.body) - 1
             self.send_header("Content-Range", f"bytes {begin}-{last}/{last + 1}")
@@ -98,6 +111,8 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(fetch_module.time, "sleep", lambda _: None)
+    for timeout in ("CONNECT_TIMEOUT_S", "PATIENCE_S"):  # short where tests share the cores
+        monkeypatch.setattr(fetch_module, timeout, 90.0)
     FOLDER.mkdir()
 
 
@@ -140,11 +155,24 @@ def test_the_first_mirror_that_works_is_the_only_one_asked(mirror: Mirror, secon
         (Answer(status=404, body=b"gone"), "HTTP 404", 1),
         (Answer(status=503, body=b"busy"), "HTTP 503", fetch_module.N_ATTEMPTS),
         (Answer(body=OTHER), "SHA-256", 1),
-        (Answer(body=CONTENT + b"x"), "more than the published", 1),
-        (Answer(body=CONTENT[:-1]), "shorter than the published", 2),
+        (Answer(body=CONTENT + b"x"), "99305 bytes, the published one 99304", 1),
+        (Answer(body=CONTENT[:-1]), "99303 bytes, the published one 99304", 1),
+        (Answer(body=CONTENT + b"x", gives_length=False), "more than the published", 1),
+        (Answer(body=CONTENT[:-1], gives_length=False), "shorter than the published", 2),
+        (Answer(body=b"<html>Log in", kind="Text/HTML; charset=utf-8"), "a web page", 1),
         (Answer(cut_after=10), "broke off", fetch_module.N_ATTEMPTS),
     ],
-    ids=["missing", "busy", "wrong-content", "too-long", "too-short", "always-broken-off"],
+    ids=[
+        "missing",
+        "busy",
+        "wrong-content",
+        "too-long",
+        "too-short",
+        "too-long-unannounced",
+        "too-short-unannounced",
+        "web-page",
+        "always-broken-off",
+    ],
 )
 def test_a_mirror_that_fails_gives_way_to_the_next(
     mirror: Mirror,
@@ -224,7 +252,7 @@ def test_what_was_begun_for_another_file_is_left_alone(mirror: Mirror) -> None:
 
 
 def test_far_too_many_bytes_are_not_loaded(mirror: Mirror) -> None:
-    mirror.answers = [Answer(body=bytes(1 << 26))]
+    mirror.answers = [Answer(body=bytes(1 << 26), gives_length=False)]
     with pytest.raises(InputError, match=f"more than the published {len(CONTENT)} bytes"):
         fetch(FILE, [mirror.url], FOLDER)
     mirror.stop()
@@ -289,3 +317,185 @@ def test_a_failed_download_keeps_what_was_loaded_for_the_next_run(mirror: Mirror
         fetch(FILE, [mirror.url], FOLDER)
     assert PARTIAL.read_bytes() == CONTENT[: 2 * CHUNK_BYTES]
     assert list(FOLDER.iterdir()) == []
+
+
+Talk = Callable[[BinaryIO, Event], object]
+
+
+@contextmanager
+def raw_mirror(talk: Talk) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that says, after a request's headers, whatever `talk` writes.
+
+    Gives its address without the scheme, and the headers of each request.
+    """
+    requests: list[bytes] = []
+    is_over = Event()
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            lines = iter(self.rfile.readline, b"\r\n")
+            requests.append(b"".join(lines))
+            with suppress(OSError):
+                talk(self.wfile, is_over)
+
+    with TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}", requests
+        is_over.set()
+        server.shutdown()
+        thread.join()
+
+
+def say(text: bytes) -> Talk:
+    return lambda output, _: output.write(text)
+
+
+def repeat(first: bytes, again: bytes, pause_s: float = 0.0) -> Talk:
+    """Says something until nobody listens."""
+
+    def talk(output: BinaryIO, is_over: Event) -> None:
+        output.write(first)
+        while not is_over.wait(pause_s):
+            output.write(again)
+
+    return talk
+
+
+def redirect(to: str) -> bytes:
+    return f"HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: {to}\r\n".encode("latin-1")
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+OF_ITS_LENGTH = OK + f"Content-Length: {len(CONTENT)}\r\n".encode()
+LATE = 0.1
+
+
+@pytest.mark.parametrize(
+    ("talk", "reason"),
+    [
+        (repeat(OF_ITS_LENGTH + b"\r\n", b"x", LATE), "stalled"),
+        (repeat(OK + b"X: ", b"x", LATE), "stalled"),
+        (repeat(b"", b"HTTP/1.1 100 Continue\r\n\r\n", LATE), "stalled"),
+        (repeat(OK, b"X: y\r\n"), "is no HTTP"),
+        (repeat(OK + b"X: ", b"x" * 1000), "is no HTTP"),
+        (repeat(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"9" * 1000), "is no HTTP"),
+        (say(b"SSH-2.0\r\n\r\n"), "is no HTTP"),
+        (say(b""), "broke off"),
+        (say(OK + b"Content-Length: 99305\r\n\r\n" + CONTENT), "99305 bytes"),
+        (say(OK + b"Content-Length: -1\r\n\r\n" + OTHER), "SHA-256"),
+        (say(OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n" + OTHER), "SHA-256"),
+        (say(redirect("file:///etc/hostname") + b"\r\n"), "no valid address"),
+        (say(redirect("gopher://127.0.0.1/") + b"\r\n"), "no valid address"),
+        (say(redirect("http://[/") + b"\r\n"), "no valid address"),
+        (say(redirect("http://127.0.0.1:999999/") + b"\r\n"), "no valid address"),
+        (say(redirect(f"http://{'a' * 70}.localhost/") + b"\r\n"), "no valid address"),
+        (say(redirect("http://a..localhost/") + b"\r\n"), "no valid address"),
+        (say(redirect("http://\x1b[31m\xff/") + b"\r\n"), "no valid address"),
+        (say(redirect("/again") + b"\r\n"), "redirects without end"),
+        (repeat(redirect("/again") + b"\r\n", bytes(1 << 16)), "redirects without end"),
+        (say(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n"), "HTTP 302"),
+        (say(b"HTTP/1.1 404 \x1b[31m\x9b" + b"no" * 9000 + b"\r\n\r\n"), "HTTP 404"),
+    ],
+)
+def test_a_hostile_mirror_gives_way_to_the_next_in_bounded_time(
+    second: Mirror,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    talk: Talk,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(fetch_module, "PATIENCE_S", 0.5)
+    with raw_mirror(talk) as (address, _):
+        fetch(FILE, [f"http://{address}/data", second.url], FOLDER)
+        (told,) = (line for line in capsys.readouterr().err.split("\n") if address in line)
+    assert_fetched()
+    assert reason in told
+    assert told.isprintable()
+    assert len(told) < 500
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK + b"Content-Type: text/html\r\n\r\n<html>Log in",
+        OK + b"Content-Length: 7\r\n\r\nLog in!",
+        redirect("file:///etc/hostname") + b"\r\n",
+    ],
+)
+def test_what_cannot_be_the_file_takes_the_place_of_nothing(answer: bytes) -> None:
+    begin_partial(CONTENT[:1000])
+    with raw_mirror(say(answer)) as (address, _), pytest.raises(InputError):
+        fetch(FILE, [f"http://{address}"], FOLDER)
+    assert PARTIAL.read_bytes() == CONTENT[:1000]
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "http://user:s3cr3t@127.0.0.1:1/data",
+        "http://user:a?s3cr3t@127.0.0.1:1/data",
+        "http://user:a/s3cr3t@127.0.0.1:1/data",
+        "http://user:a#s3cr3t@127.0.0.1:1/data",
+        "http://user:a@s3cr3t@127.0.0.1:1/data",
+        "http://s3cr3t@[127.0.0.1/data",
+        "http://127.0.0.1:1/data?token=s3cr3t",
+        "http://127.0.0.1:1/data?token=a@s3cr3t",
+        "gopher://user:s3cr3t@127.0.0.1/data?token=s3cr3t",
+        "user:s3cr3t@127.0.0.1/data",
+        "http:/user:s3cr3t@127.0.0.1/data",
+    ],
+)
+def test_no_password_or_token_is_told(mirror: str) -> None:
+    with pytest.raises(InputError) as caught:
+        fetch(FILE, [mirror], FOLDER)
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_password_goes_to_its_own_host_alone_and_a_query_stays_behind_the_path() -> None:
+    basic = b"Authorization: Basic " + b64encode(b"user:s3cr3t")
+    with (
+        raw_mirror(say(OK + b"\r\n" + CONTENT)) as (other, to_other),
+        raw_mirror(say(redirect(f"http://{other}/") + b"\r\n")) as (own, to_own),
+    ):
+        fetch(FILE, [f"http://user:s3cr3t@{own}/data/?key=1"], FOLDER)
+    assert_fetched()
+    assert basic in to_own[0]
+    assert to_own[0].startswith(f"GET /data/{FILE.name}?key=1 ".encode())
+    assert b"uthorization" not in to_other[0]
+
+
+def test_a_folder_that_does_not_answer_gives_way_to_the_next(
+    tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch_module, "PATIENCE_S", 0.2)
+    os.mkfifo(tmp_path / FILE.name)
+    fetch(FILE, ["~nobody-of-this-name", str(tmp_path), mirror.url], FOLDER)
+    assert_fetched()
+
+
+def test_a_full_disk_is_no_fault_of_the_mirror_and_loses_nothing(
+    tmp_path: Path, mirror: Mirror
+) -> None:
+    source = tmp_path / "mirror"
+    source.mkdir()
+    (source / FILE.name).write_bytes(CONTENT)
+    for given in (mirror.url, str(source)):
+        with at_most(CHUNK_BYTES + 1), pytest.raises(OSError, match=PARTIAL.name) as caught:
+            fetch(FILE, [given, "absent"], FOLDER)
+        assert caught.value.errno == errno.EFBIG
+        assert PARTIAL.read_bytes() == CONTENT[: CHUNK_BYTES + 1]
+    fetch(FILE, [mirror.url], FOLDER)
+    assert_fetched()
+    assert mirror.requests[-1][0] == CHUNK_BYTES + 1
+
+
+@contextmanager
+def at_most(n_bytes: int) -> Iterator[None]:
+    """No file of this process may grow past so many bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

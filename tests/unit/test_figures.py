@@ -23,12 +23,14 @@ from tests.results import CASES, ODD_NAMES, lost, results, rising, tuned_higher
 ALL = ["ranking", "curves", "sensitivity", "speed", "confusion", "classes"]
 USUAL = {"sgd": tuned_higher(0.92, 0.88), "adam": scored_run(rising(0.9))}
 POSITIONS = ("x", "y", "x2", "y2", "xOffset", "yOffset")
+Case = tuple[Results, Mapping[str, Figure]]
 
 
 @pytest.fixture(scope="module", params=CASES)
-def case(request: pytest.FixtureRequest) -> Results:
+def case(request: pytest.FixtureRequest) -> Case:
+    """One of the cases, and its figures."""
     found: Results = CASES[request.param]()
-    return found
+    return found, draw(found)
 
 
 def drawn(outcomes: Mapping[str, ScoredRun]) -> dict[str, Figure]:
@@ -81,12 +83,14 @@ def column(figure: Figure, channel: str) -> list[Any]:
     ],
     indirect=["case"],
 )
-def test_what_can_be_drawn_is_drawn(case: Results, names: list[str]) -> None:
-    assert list(draw(case)) == names
+def test_what_can_be_drawn_is_drawn(case: Case, names: list[str]) -> None:
+    _, figures = case
+    assert list(figures) == names
 
 
-def test_every_mark_has_all_that_it_draws_and_tells(case: Results) -> None:
-    for name, figure in draw(case).items():
+def test_every_mark_has_all_that_it_draws_and_tells(case: Case) -> None:
+    _, figures = case
+    for name, figure in figures.items():
         for layer, data in layers(figure):
             assert data != []
             for channel, fields in encoded(layer).items():
@@ -95,8 +99,9 @@ def test_every_mark_has_all_that_it_draws_and_tells(case: Results) -> None:
                     assert unknown == [], (name, channel, field)
 
 
-def test_every_figure_has_valid_json_for_its_chart_and_a_full_table(case: Results) -> None:
-    for figure in draw(case).values():
+def test_every_figure_has_valid_json_for_its_chart_and_a_full_table(case: Case) -> None:
+    _, figures = case
+    for figure in figures.values():
         json.dumps(spec(figure.chart, {}, "container"), allow_nan=False)
         assert {len(row) for row in figure.table.rows} <= {len(figure.table.headers)}
         cells = [cell for row in figure.table.rows for cell in row]
@@ -104,10 +109,11 @@ def test_every_figure_has_valid_json_for_its_chart_and_a_full_table(case: Result
         assert {"None", "nan", "inf"} & set(cells) == set()
 
 
-def test_an_optimizer_has_the_same_colour_and_shape_in_every_chart(case: Results) -> None:
-    looks = assign_looks(case.params.optimizers)
+def test_an_optimizer_has_the_same_colour_and_shape_in_every_chart(case: Case) -> None:
+    found, figures = case
+    looks = assign_looks(found.params.optimizers)
     scales = []
-    for figure in draw(case).values():
+    for figure in figures.values():
         for layer, _ in layers(figure):
             for channel, of in (("color", "colour"), ("fill", "colour"), ("shape", "shape")):
                 each = layer["encoding"].get(channel, {})
@@ -215,8 +221,8 @@ def test_the_classes_are_shares_of_the_test_images() -> None:
 
 
 @pytest.mark.parametrize("case", ["odd_names"], indirect=True)
-def test_names_reach_the_tables_as_they_are(case: Results) -> None:
-    figures = draw(case)
+def test_names_reach_the_tables_as_they_are(case: Case) -> None:
+    _, figures = case
     assert set(rows(figures["ranking"])) == set(ODD_NAMES)
     assert set(rows(figures["classes"])) == set(ODD_NAMES)
 

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import re
 import struct
+import tracemalloc
+import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from io import BytesIO
 from itertools import product
@@ -37,8 +40,10 @@ from stages.common.files import (
     IntArray,
     Json,
     UInt8Array,
+    read_checked,
     replacing,
     write_archive,
+    write_digests,
     write_text,
 )
 from stages.common.results import (
@@ -104,7 +109,7 @@ COMPLETED = Completed(
     best_validation_accuracy=0.77,
 )
 DIVERGED = Diverged(**TRIAL)
-FAILED = Failed(**TRIAL, reason='ValueError: no "x",\nbut y')
+FAILED = Failed(**TRIAL, reason='ValueError: no "x", but y')
 EPOCH = EpochRow("confirmation", 1, 42, 1, 0.5, 0.8, 0.6, 0.75)
 SGD = Run(
     class_name="SGD",
@@ -252,15 +257,20 @@ def assert_told(error: InputError, path: Path) -> None:
     assert "dvc repro" in line
 
 
-def assert_refused_or_equal(file: File[T], folder: Path, value: T) -> bool:
-    """Whether the folder's file is refused; if not, it holds the value all the same."""
+def assert_refused(file: File[Any], folder: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        file.read(folder)
+    assert_told(caught.value, folder / file.name)
+
+
+def peak_bytes(call: Callable[[], object]) -> int:
+    """The most memory that Python and NumPy held at once for the call."""
+    tracemalloc.start()
     try:
-        found = file.read(folder)
-    except InputError as error:
-        assert_told(error, folder / file.name)
-        return True
-    assert plain(found) == plain(value)
-    return False
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_every_declared_file_has_an_example_here() -> None:
@@ -290,17 +300,12 @@ def test_what_is_read_is_written_in_the_same_bytes(tmp_path: Path, name: str) ->
     assert written[0] == written[1]
 
 
-@pytest.mark.parametrize(
-    ("name", "damage"),
-    list(product(KINDS, DAMAGES)),
-)
+@pytest.mark.parametrize("name", ["DATASET", "METRICS", "TRIALS", "TRAIN", "WEIGHTS"])
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, name: str, damage: str) -> None:
     file, value = KINDS[name]
-    path = tmp_path / file.name
-    path.write_bytes(DAMAGES[damage](file.encode(value)))
-    with pytest.raises(InputError) as caught:
-        file.read(tmp_path)
-    assert_told(caught.value, path)
+    (tmp_path / file.name).write_bytes(DAMAGES[damage](file.encode(value)))
+    assert_refused(file, tmp_path)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -339,6 +344,47 @@ def test_a_file_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
 def test_text_is_written_as_utf_8_with_its_own_line_ends(tmp_path: Path) -> None:
     write_text(tmp_path / "text", "숫자\nand\r\n")
     assert (tmp_path / "text").read_bytes() == b"\xec\x88\xab\xec\x9e\x90\nand\r\n"
+
+
+# Digests
+
+
+def test_what_is_not_what_its_stage_wrote_is_refused_with_the_commands_that_heal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a folder"
+    DATASET.write(folder, SHAPES)
+    written = (folder / DATASET.name).read_bytes()
+    write_digests(folder, DATASET.name)
+    assert DATASET.read(folder) == SHAPES
+
+    DATASET.write(folder, replace(SHAPES, name="another"))
+    with pytest.raises(InputError) as caught:
+        DATASET.read(folder)
+    assert_told(caught.value, folder / DATASET.name)
+    digest = hashlib.md5(written, usedforsecurity=False).hexdigest()
+    cached = f".dvc/cache/files/md5/{digest[:2]}/{digest[2:]}"
+    assert f"`rm -f {cached} '{folder / DATASET.name}'`" in str(caught.value)
+
+    # In DVC's copy of the project, the cache is still the project's.
+    copy = tmp_path / ".dvc/tmp/exps/x"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    with pytest.raises(InputError, match=re.escape(f"`rm -f {tmp_path / cached} ")):
+        DATASET.read(folder)
+
+
+def test_a_file_without_digests_beside_it_is_read_as_it_is(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "b")
+    assert read_checked(tmp_path / "a") == b"b"
+
+
+def test_damaged_digests_are_named(tmp_path: Path) -> None:
+    DATASET.write(tmp_path, SHAPES)
+    write_text(tmp_path / "digests.json", "{")
+    with pytest.raises(InputError) as caught:
+        DATASET.read(tmp_path)
+    assert_told(caught.value, tmp_path / "digests.json")
 
 
 # Json
@@ -416,6 +462,20 @@ def test_json_refuses_what_is_not_finite_and_leaves_the_old_file_alone(
         file.write(tmp_path, replace(good, value=number))
     assert file.read(tmp_path) == good
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [file.name]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize(("name", "old"), [("RUN", "0.01"), ("RUN", "0.9"), ("PAIRS", "0.25")])
+def test_a_number_that_is_not_finite_is_not_read(
+    tmp_path: Path, name: str, old: str, number: str
+) -> None:
+    file, value = KINDS[name]
+    content = file.encode(value)
+    assert old.encode() in content
+    (tmp_path / file.name).write_bytes(content.replace(old.encode(), number.encode()))
+    with pytest.raises(InputError) as caught:
+        file.read(tmp_path)
+    assert_told(caught.value, tmp_path / file.name)
 
 
 def test_metrics_of_an_earlier_commit_may_lack_some(tmp_path: Path) -> None:
@@ -611,15 +671,20 @@ def test_a_trial_that_does_not_have_what_its_outcome_demands_is_refused(
     header, first, last = text.splitlines()
     assert last.count(old) == 1
     (tmp_path / "trials.csv").write_text("\n".join([header, first, last.replace(old, new), ""]))
-    with pytest.raises(InputError) as caught:
-        TRIALS.read(tmp_path)
-    assert_told(caught.value, tmp_path / "trials.csv")
+    assert_refused(TRIALS, tmp_path)
 
 
-@pytest.mark.parametrize("text", ['a,"b"', "two\nlines", " spaces ", "섞다", "'", "=1+1", "#", ";"])
+@pytest.mark.parametrize("text", ['a,"b"', " spaces ", "섞다", "'", "=1+1", "#", ";"])
 def test_text_of_a_table_is_read_back_as_it_is(text: str) -> None:
     rows = [replace(FAILED, reason=text), DIVERGED]
     assert TRIALS.decode(TRIALS.encode(rows)) == rows
+
+
+@pytest.mark.parametrize("sign", ["\n", "\r", "\x1b", "\u202e", "\ud800"])
+def test_what_shows_nothing_is_marked_in_a_table(sign: str) -> None:
+    content = TRIALS.encode([replace(FAILED, reason=f"a{sign}b")])
+    assert "a\ufffdb" in content.decode()
+    assert content.count(b"\n") == 2
 
 
 # Arrays
@@ -694,7 +759,7 @@ def test_an_archive_with_other_arrays_is_refused(
 
 def test_an_archive_with_objects_is_refused_without_loading_them(tmp_path: Path) -> None:
     np.savez(tmp_path / "train.npz", images=np.array([{}]), labels=LABELS)
-    with pytest.raises(InputError, match="Object arrays cannot be loaded"):
+    with pytest.raises(InputError, match="cannot create an OBJECT array"):
         TRAIN.read(tmp_path)
 
 
@@ -703,7 +768,36 @@ def test_an_array_with_more_behind_it_is_refused(tmp_path: Path) -> None:
         members = {f"{name}.npy": archive.zip.read(f"{name}.npy") for name in archive.files}
     members["labels.npy"] += b"\x00"
     (tmp_path / "train.npz").write_bytes(write_archive(members))
-    with pytest.raises(InputError, match="not the bytes that these arrays are written in"):
+    with pytest.raises(InputError, match=r"cannot reshape array of size 3 into shape \(2,\)"):
+        TRAIN.read(tmp_path)
+
+
+def npy(array: np.ndarray, shape: str | None = None) -> bytes:
+    """An array as NumPy writes it, or with another shape in its header."""
+    with BytesIO() as file:
+        np.lib.format.write_array(file, array)
+        content = file.getvalue()
+    own = f"{array.shape}, }}".encode()
+    return (
+        content if shape is None else content.replace(own, f"{shape}, }}".ljust(len(own)).encode())
+    )
+
+
+@pytest.mark.parametrize("shape", ["(4000000000,)", "(99999, 99999)"])
+def test_an_array_that_claims_to_be_huge_takes_no_memory(tmp_path: Path, shape: str) -> None:
+    labels = npy(np.zeros((1, 1, 1, 1, 1), np.uint8), shape)
+    assert shape.encode() in labels
+    content = write_archive({"images.npy": npy(IMAGES), "labels.npy": labels})
+    (tmp_path / TRAIN.name).write_bytes(content)
+    assert peak_bytes(lambda: assert_refused(TRAIN, tmp_path)) < 2**20
+
+
+def test_an_archive_that_unpacks_to_much_is_refused_before(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / TRAIN.name, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", npy(IMAGES))
+        archive.writestr("labels.npy", npy(np.zeros(2**25, np.uint8)))
+    assert peak_bytes(lambda: assert_refused(TRAIN, tmp_path)) < 2**20
+    with pytest.raises(InputError, match="claims to hold more than"):
         TRAIN.read(tmp_path)
 
 
@@ -790,132 +884,18 @@ def test_every_version_of_python_writes_these_bytes(content: bytes, sha256: str)
 
 
 @pytest.mark.parametrize("name", ["TRAIN", "WEIGHTS"])
-def test_a_flipped_byte_anywhere_changes_no_array_unnoticed(tmp_path: Path, name: str) -> None:
+def test_an_archive_with_a_flipped_byte_anywhere_is_refused(tmp_path: Path, name: str) -> None:
     file, value = KINDS[name]
-    content, n_refused = file.encode(value), 0
-    for place, mask in product(range(len(content)), (0x01, 0x08, 0x20, 0xFF)):
+    content = file.encode(value)
+    for place, mask in product(range(len(content)), (0x01, 0xFF)):
         damaged = bytearray(content)
         damaged[place] ^= mask
         (tmp_path / file.name).write_bytes(damaged)
-        n_refused += assert_refused_or_equal(file, tmp_path, value)
-    # What may differ are dates, attributes and the like.
-    assert n_refused > 2 * len(content)
-
-
-class Place(NamedTuple):
-    """A field of a ZIP header: where it begins there, and its format."""
-
-    offset: int
-    format: str
-
-
-# By the signature of the header.
-LOCAL_FIELDS = {
-    "version": Place(4, "<H"),
-    "flags": Place(6, "<H"),
-    "method": Place(8, "<H"),
-    "crc": Place(14, "<I"),
-    "compressed": Place(18, "<I"),
-    "size": Place(22, "<I"),
-    "name-length": Place(26, "<H"),
-    "extra-length": Place(28, "<H"),
-}
-CENTRAL_FIELDS = {
-    "version": Place(6, "<H"),
-    "flags": Place(8, "<H"),
-    "method": Place(10, "<H"),
-    "crc": Place(16, "<I"),
-    "compressed": Place(20, "<I"),
-    "size": Place(24, "<I"),
-    "name-length": Place(28, "<H"),
-    "extra-length": Place(30, "<H"),
-    "comment-length": Place(32, "<H"),
-    "disk": Place(34, "<H"),
-    "offset": Place(42, "<I"),
-}
-END_FIELDS = {
-    "disk": Place(4, "<H"),
-    "entries-here": Place(8, "<H"),
-    "entries": Place(10, "<H"),
-    "directory-size": Place(12, "<I"),
-    "directory-offset": Place(16, "<I"),
-    "comment-length": Place(20, "<H"),
-}
-HEADERS = {
-    b"PK\x03\x04": LOCAL_FIELDS,
-    b"PK\x01\x02": CENTRAL_FIELDS,
-    b"PK\x05\x06": END_FIELDS,
-}
-
-
-def headers(content: bytes, signature: bytes) -> Iterator[int]:
-    place = content.find(signature)
-    while place >= 0:
-        yield place
-        place = content.find(signature, place + 1)
-
-
-def with_fields(content: bytes, signature: bytes, **fields: int) -> bytes:
-    """Sets fields of every header of the kind, `_` for `-` in their names."""
-    damaged = bytearray(content)
-    for begin in headers(content, signature):
-        for name, number in fields.items():
-            place = HEADERS[signature][name.replace("_", "-")]
-            struct.pack_into(place.format, damaged, begin + place.offset, number)
-    return bytes(damaged)
-
-
-NUMBERS = (0, 1, 2, 6, 8, 9, 12, 14, 20, 63, 64, 93, 95, 99, 255, 0x800, 0x2041, 0xFFFE, 0xFFFF)
-
-
-@pytest.mark.parametrize(
-    ("signature", "field"),
-    [(signature, field) for signature, fields in HEADERS.items() for field in fields],
-    ids=lambda value: value[2:].hex() if isinstance(value, bytes) else value,
-)
-def test_a_header_field_of_any_number_changes_no_array_unnoticed(
-    tmp_path: Path, signature: bytes, field: str
-) -> None:
-    content = TRAIN.encode(EXAMPLES)
-    numbers = NUMBERS
-    if HEADERS[signature][field].format == "<I":
-        numbers = (*NUMBERS, len(content), 2**31 - 1, 2**31, 2**32 - 1)
-    for number in numbers:
-        damaged = with_fields(content, signature, **{field: number})
-        (tmp_path / "train.npz").write_bytes(damaged)
-        assert_refused_or_equal(TRAIN, tmp_path, EXAMPLES)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        *({"method": method} for method in (1, 8, 9, 12, 14, 93, 95, 99)),
-        {"flags": 0x01},
-        {"flags": 0x20},
-        {"flags": 0x41},
-        {"version": 255},
-        {"crc": 0},
-        {"size": 0},
-        {"size": 100, "compressed": 100},
-        {"size": 2**31, "compressed": 2**31},
-        {"name_length": 0},
-        {"name_length": 6},
-    ],
-    ids=lambda fields: "-".join(f"{name}-{number}" for name, number in fields.items()),
-)
-def test_an_archive_that_is_packed_encrypted_or_of_other_sizes_is_refused(
-    tmp_path: Path, fields: dict[str, int]
-) -> None:
-    content = with_fields(TRAIN.encode(EXAMPLES), b"PK\x01\x02", **fields)
-    for damaged in (content, with_fields(content, b"PK\x03\x04", **fields)):
-        (tmp_path / "train.npz").write_bytes(damaged)
-        with pytest.raises(InputError) as caught:
-            TRAIN.read(tmp_path)
-        assert_told(caught.value, tmp_path / "train.npz")
+        assert_refused(file, tmp_path)
 
 
 def test_an_archive_cut_anywhere_is_refused(tmp_path: Path) -> None:
     content = TRAIN.encode(EXAMPLES)
     for n_kept in range(len(content)):
         (tmp_path / "train.npz").write_bytes(content[:n_kept])
-        assert assert_refused_or_equal(TRAIN, tmp_path, EXAMPLES)
+        assert_refused(TRAIN, tmp_path)

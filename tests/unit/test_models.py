@@ -127,12 +127,10 @@ def test_a_network_without_names_is_the_same_whoever_builds_it_and_however_often
         save_model(network.model, path)
         return path.read_bytes(), weights, states
 
-    here = list(map(build, "ab"))
-    with ThreadPoolExecutor(1) as thread:
-        there = list(thread.map(build, "cd"))
-    with ThreadPoolExecutor(3) as threads:
-        side_by_side = list(threads.map(build, "efghij"))
-    assert [*here, *there, *side_by_side] == [here[0]] * 10
+    here = build("here")
+    with ThreadPoolExecutor(2) as threads:
+        side_by_side = list(threads.map(build, "abc"))
+    assert side_by_side == [here] * 3
 
 
 def test_weights_within_nested_and_added_layers_come_from_the_seed(unnamed: str) -> None:
@@ -199,14 +197,6 @@ def test_a_saved_network_takes_raw_pixels_and_gives_probabilities(tmp_path: Path
     probabilities = keras.models.load_model(tmp_path / "model.keras")(TEST.images).numpy()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(probabilities, softmax(logits_of(model), axis=1), atol=1e-6)
-
-
-@keras_warns
-def test_a_network_saved_twice_has_the_same_bytes(tmp_path: Path) -> None:
-    paths = tmp_path / "once.keras", tmp_path / "twice.keras"
-    for path in paths:
-        save_model(initialised(1, dropout=0.5), path)
-    assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 @keras_warns

@@ -1,12 +1,10 @@
 """A published comparison, whose answers are known: DeepOBS, a small network on Fashion-MNIST."""
 
 import csv
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_ind
 
 from stages.common.files import FloatArray
 from stages.inference.estimates import estimate
@@ -45,19 +43,6 @@ def test_means_and_spreads_are_the_published_ones(
     found = estimate(scores[name].tolist(), 0.95, resolution=1 / N_TEST)
     assert len(scores[name]) == 10
     assert (found.mean, found.standard_deviation) == pytest.approx((mean, spread), abs=5e-5)
-
-
-def test_welch_finds_what_was_published(scores: dict[str, FloatArray]) -> None:
-    published = {("adam", "sgd"): 0.54, ("adam", "momentum"): 0.10, ("momentum", "sgd"): 0.17}
-    for pair in combinations(sorted(scores), 2):
-        first, second = (scores[name] for name in pair)
-        p = ttest_ind(first, second, equal_var=False).pvalue
-        assert p == pytest.approx(published[pair], abs=5e-3)
-
-
-def test_one_seed_turns_the_order_of_the_means_round(scores: dict[str, FloatArray]) -> None:
-    orders = [sorted(scores, key=lambda name: -scores[name][begin:].mean()) for begin in range(2)]
-    assert orders == [["adam", "sgd", "momentum"], ["sgd", "adam", "momentum"]]
 
 
 def test_ten_seeds_show_none_of_them_to_be_better(scores: dict[str, FloatArray]) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import nan
 from statistics import mean
 
@@ -16,7 +15,7 @@ from stages.inference.looks import looks, nominal_level
 from stages.inference.race import Race, Rules, run_race
 
 N_IMAGES = 359
-KINDS = ("normal", "skewed", "heavy-tailed", "discrete", "correlated", "failing")
+KINDS = ("normal", "skewed", "heavy-tailed", "discrete", "failing")
 EVER_SO_LITTLE = 1e-9
 
 
@@ -55,8 +54,6 @@ def draw(
     if kind == "discrete":
         resolution, scale = 1 / N_IMAGES, 0.006
         scores = np.round((0.95 + scale * scores) * N_IMAGES) / N_IMAGES
-    if kind == "correlated":
-        scores += generator.normal(0, 3, (n_experiments, 1, n_seeds))
     if kind == "failing":
         scores[generator.random(shape) < 0.1] = nan
     truth = {str(index): scale * value for index, value in enumerate(means)}
@@ -104,17 +101,22 @@ def at_most_5_percent(share: float, n_experiments: int) -> bool:
     return share <= 0.05 + 2 * error
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("means", "n_experiments"),
+    ("kind", "means", "n_experiments"),
     [
         # The hardest: with no others in between, and so little ahead that any doubt is an error.
-        ((EVER_SO_LITTLE, 0), 1000),
-        ((EVER_SO_LITTLE, 0, 0, 0, 0), 200),
-        ((0.5, 0, 0, 0, 0), 150),
-        ((0, -0.3, -0.3, -0.7, -4), 150),
+        *((kind, (EVER_SO_LITTLE, 0), 1000) for kind in KINDS),
+        # More than two share the level, whatever the kind.
+        *(
+            (kind, means, n_experiments)
+            for kind in ("normal", "failing")
+            for means, n_experiments in (
+                ((EVER_SO_LITTLE, 0, 0, 0, 0), 200),
+                ((0.5, 0, 0, 0, 0), 150),
+                ((0, -0.3, -0.3, -0.7, -4), 150),
+            )
+        ),
     ],
-    ids=["two", "five", "one-ahead", "digits-like"],
 )
 def test_at_any_look_another_is_further_ahead_than_the_bound_in_one_of_twenty_cases_at_most(
     kind: str, means: tuple[float, ...], n_experiments: int
@@ -244,19 +246,6 @@ def test_a_race_ends_at_the_margin_or_with_the_last_look() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_looks_once_made_stay_the_same_however_far_the_race_goes(kind: str) -> None:
-    for experiment in draw(kind, 10, (0.5, 0.3, 0, -1), 160):
-        whole = run_race(experiment.scores, rules(0.01, 160, experiment.resolution))
-        for n_seeds in (10, 12, 15, 20, 39, 40, 60, 160):
-            part = run_race(
-                cut(experiment.scores, n_seeds), rules(0.01, n_seeds, experiment.resolution)
-            )
-            assert part.is_over
-            made = tuple(look for look in whole.looks if look.n_seeds <= n_seeds)
-            assert part.looks == made
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_race_run_round_by_round_ends_like_one_with_all_the_seeds(kind: str) -> None:
     for experiment in draw(kind, 10, (0.5, 0.3, 0, -1), 160):
         judged_by = rules(0.01, 160, experiment.resolution)
@@ -289,31 +278,6 @@ def test_what_comes_after_an_optimizer_left_changes_nothing(anything: list[float
     assert "b" in expected.looks[0].beaten
     scores["b"] = np.append(scores["b"][:10], anything)
     assert run_race(scores, rules()) == expected
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_more_seeds_never_widen_the_bound_of_the_same_leader(kind: str) -> None:
-    n_compared = 0
-    for experiment in draw(kind, 30, (0.3, 0, 0, -1), 160):
-        race = run_race(experiment.scores, rules(0.0, 160, experiment.resolution))
-        for before, after in pairwise(race.looks):
-            if before.leader == after.leader and before.bound is not None:
-                assert after.bound is not None
-                assert after.bound <= before.bound
-                n_compared += 1
-    assert n_compared > 100
-
-
-@pytest.mark.parametrize("kind", ["normal", "failing"])
-def test_the_order_and_the_names_of_the_optimizers_do_not_matter(kind: str) -> None:
-    for experiment in draw(kind, 20, (0.3, 0, 0, -1), 60):
-        renamed = {f"x{name}": values for name, values in reversed(experiment.scores.items())}
-        there, back = (run_race(s, rules(0.1, 60)) for s in (experiment.scores, renamed))
-        assert there.is_over == back.is_over
-        for look, other in zip(there.looks, back.looks, strict=True):
-            assert (f"x{look.leader}", look.bound) == (other.leader, other.bound)
-            assert tuple(f"x{name}" for name in reversed(look.racing)) == other.racing
-            assert tuple(f"x{name}" for name in reversed(look.beaten)) == other.beaten
 
 
 def test_of_two_that_are_the_same_the_first_by_name_leads() -> None:
@@ -400,5 +364,5 @@ def test_who_fails_once_is_a_rival_still() -> None:
 
 @pytest.mark.parametrize("scores", [{}, {"a": np.ones(9)}, {"a": np.ones(10), "b": np.ones(9)}])
 def test_a_race_needs_optimizers_and_ten_scores_of_each(scores: dict[str, FloatArray]) -> None:
-    with pytest.raises(ValueError, match=r"fewer than 10 scores|empty"):
+    with pytest.raises(ValueError, match=r"fewer than 10 scores|no optimizers"):
         run_race(scores, rules())

@@ -12,7 +12,8 @@ from stages.engine.trial import Data
 from stages.engine.workers import open_threads
 from stages.preprocess.decode import read_idx
 from stages.train.tuning import train as train_optimizer
-from tests.examples import COMMITTED, class_counts, small_params
+from tests.examples import class_counts
+from tests.parameters import COMMITTED, small_params
 
 N_TRAIN = 1600  # of 2,000
 
@@ -22,9 +23,7 @@ def read_part(folder: Path, part: str) -> Examples:
     return Examples(images, read_idx(folder / f"{part}-labels-idx1-ubyte.gz"))
 
 
-def test_the_best_committed_optimizer_learns_fashion_mnist(
-    shared_data: Path, tmp_path: Path
-) -> None:
+def test_a_committed_optimizer_learns_fashion_mnist(shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "fashion-mnist-sample"
     published, test = read_part(folder, "train"), read_part(folder, "t10k")
     train = Examples(published.images[:N_TRAIN], published.labels[:N_TRAIN])
@@ -42,21 +41,19 @@ def test_the_best_committed_optimizer_learns_fashion_mnist(
         files=(),
     )
     params = small_params(
-        COMMITTED.optimizers,
+        {"adam": COMMITTED.optimizers["adam"]},
         model={"hidden_units": [100]},
         train={"epochs": 5, "batch_size": 32},
     )
     data = Data(train, validation)
     with open_threads(1) as workers:
-        runs = [
-            train_optimizer(name, params, dataset, data, store_folder=tmp_path, workers=workers)
-            for name in params.optimizers
-        ]
+        trained = train_optimizer(
+            "adam", params, dataset, data, store_folder=tmp_path, workers=workers
+        )
     model = build_network(params.model, dataset).model
     accuracies = [
         score_weights(model, weights, test).accuracy
-        for trained in runs
         for weights in zip(*trained.weights.arrays, strict=True)
     ]
-    assert len(accuracies) == FIRST_LOOK * len(params.optimizers)
+    assert len(accuracies) == FIRST_LOOK
     assert 0.70 < max(accuracies) < 0.90

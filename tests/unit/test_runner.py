@@ -15,7 +15,8 @@ from stages.engine.environment import Environment, describe_environment
 from stages.engine.runner import MAX_LOSSES, Job, Runner
 from stages.engine.store import TrialStore
 from stages.engine.trial import Data, LostTrialError, Trial, TrialResult, Work
-from tests.examples import DATA, bits, optimizer, small_work, trial_row
+from tests.examples import DATA, bits, small_work, trial_row
+from tests.parameters import optimizer
 
 WORK = small_work(optimizer(class_name="SGD"))
 OTHER = small_work(optimizer(class_name="Adam"))

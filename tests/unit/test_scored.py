@@ -23,13 +23,12 @@ from tests.examples import (
     DATASET,
     TEST,
     group,
-    optimizer,
     scored_run,
-    small_params,
     small_training,
     write_confirmed,
     write_trained,
 )
+from tests.parameters import optimizer, small_params
 
 SEEDS = list(range(100, 110))
 OPTIMIZERS = {
@@ -73,7 +72,7 @@ def copy(trained: Project, tmp_path: Path) -> Project:
 
 def test_a_run_is_read_with_its_trials_in_their_groups(trained: Project) -> None:
     scored = trained.read()["moved"]
-    assert (scored.learning_rate, scored.configured_rate) == (0.5, 0.05)
+    assert (scored.tuned.learning_rate, scored.configured.learning_rate) == (0.5, 0.05)
     assert [row.outcome for row in scored.tuning] == ["completed", "diverged"]
     rows = ROWS.read(trained.folder / "confirmation")
     for found, rate in ((scored.tuned, "tuned"), (scored.configured, "configured")):
@@ -197,7 +196,7 @@ def test_a_tuned_rate_that_is_not_the_one_of_the_race_is_refused(copy: Project, 
 
 def test_scores_are_by_seed_with_none_for_a_trial_that_failed() -> None:
     scored, failed = group([0.9, 0.8], n_failed=1).group.rows[:2], group([], n_failed=1).group.rows
-    found = Group((scored[0], *failed, scored[1]))
+    found = Group(0.1, (scored[0], *failed, scored[1]))
     assert [type(row) for row in found.rows] == [Scored, Unscored, Scored]
     np.testing.assert_array_equal(found.scores, [0.9, np.nan, 0.8])
     assert (found.n_failed, len(found.completed)) == (1, 2)
@@ -205,7 +204,7 @@ def test_scores_are_by_seed_with_none_for_a_trial_that_failed() -> None:
 
 def test_a_summary_counts_the_failed_and_takes_the_mean_of_the_others() -> None:
     curves = [[0.5, 0.9, 0.8], [0.5, 0.7, 0.6]]
-    found = group([0.9, 0.8], curves, n_failed=3).group.summarise(0.1, 0.95, DATASET.n_test)
+    found = group([0.9, 0.8], curves, n_failed=3).group.summarise(0.95, DATASET.n_test)
     assert (found.learning_rate, found.n_trials, found.n_failed) == (0.1, 5, 3)
     assert found.test_accuracy.mean == pytest.approx(0.85)
     assert found.test_loss.mean == pytest.approx(0.15)
@@ -214,7 +213,7 @@ def test_a_summary_counts_the_failed_and_takes_the_mean_of_the_others() -> None:
 
 
 def test_seeds_that_agree_by_chance_still_leave_an_interval_of_test_accuracy() -> None:
-    found = group([0.9] * 10).group.summarise(0.1, 0.95, n_test=100).test_accuracy
+    found = group([0.9] * 10).group.summarise(0.95, n_test=100).test_accuracy
     # Student's t of nine degrees is 2.262; an image is 0.01.
     half_width = 2.262157 * 0.01 / 10**0.5
     assert (found.low, found.high) == pytest.approx((0.9 - half_width, 0.9 + half_width))
@@ -222,7 +221,7 @@ def test_seeds_that_agree_by_chance_still_leave_an_interval_of_test_accuracy() -
 
 
 def test_an_interval_of_accuracy_ends_at_0_and_1() -> None:
-    found = group([0.0, 1.0]).group.summarise(0.1, 0.95, 100).test_accuracy
+    found = group([0.0, 1.0]).group.summarise(0.95, 100).test_accuracy
     assert (found.low, found.high) == (0, 1)
 
 

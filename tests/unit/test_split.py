@@ -8,8 +8,9 @@ from sklearn.model_selection import train_test_split
 
 from stages.common.data import Dataset, Examples, RawArrays, Source
 from stages.common.errors import InputError
+from stages.common.files import UInt8Array
 from stages.common.params import Split
-from stages.preprocess.split import split, split_indices
+from stages.preprocess.split import split
 
 SOURCE = Source("tiny", "npz", ("a",), ("a", "b", "c"), ())
 TEXTBOOK = Split(validation_fraction=0.2, seed=42, stratify=False)
@@ -22,6 +23,12 @@ def make_arrays(n: int = 50, pixel: int = 1) -> RawArrays:
     images[:, 0, 0, 0] = pixel
     labels = (np.arange(n) % 3).astype(np.uint8)
     return RawArrays(images, labels, images[:7].copy(), labels[:7].copy())
+
+
+def of_labels(labels: UInt8Array) -> RawArrays:
+    """Images of one pixel each: 1, 2, ... in the order of the labels."""
+    images = np.arange(1, len(labels) + 1, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    return RawArrays(images, labels, images, labels)
 
 
 def count(examples: Examples) -> tuple[int, ...]:
@@ -69,16 +76,16 @@ def test_a_class_that_no_image_shows_is_counted_as_none() -> None:
 
 def test_stratified_parts_keep_the_classes_proportions() -> None:
     labels = np.repeat(np.array([0, 1, 2], np.uint8), [50, 30, 20])
-    train, validation = split_indices(labels, STRATIFIED)
-    assert np.bincount(labels[train]).tolist() == [40, 24, 16]
-    assert np.bincount(labels[validation]).tolist() == [10, 6, 4]
+    dataset = split(SOURCE, of_labels(labels), STRATIFIED).dataset
+    assert dataset.train_counts == (40, 24, 16)
+    assert dataset.validation_counts == (10, 6, 4)
 
 
 def test_another_seed_holds_out_other_images() -> None:
-    labels = make_arrays().train_labels
-    _, validation = split_indices(labels, TEXTBOOK)
-    _, other = split_indices(labels, TEXTBOOK.model_copy(update={"seed": 43}))
-    assert set(validation) != set(other)
+    arrays = of_labels(make_arrays().train_labels)
+    held_out = split(SOURCE, arrays, TEXTBOOK).validation.images
+    other = split(SOURCE, arrays, TEXTBOOK.model_copy(update={"seed": 43})).validation.images
+    assert set(held_out.ravel()) != set(other.ravel())
 
 
 @pytest.mark.parametrize(
@@ -92,14 +99,14 @@ def test_another_seed_holds_out_other_images() -> None:
 )
 def test_an_impossible_split_is_told(labels: list[int], settings: Split, told: str) -> None:
     with pytest.raises(InputError, match=told) as caught:
-        split_indices(np.array(labels, np.uint8), settings)
+        split(SOURCE, of_labels(np.array(labels, np.uint8)), settings)
     assert str(caught.value).startswith("params.yaml: split: ")
 
 
 def test_the_scaling_is_fitted_on_the_training_split_alone() -> None:
     arrays = make_arrays(pixel=7)
-    _, validation = split_indices(arrays.train_labels, TEXTBOOK)
-    arrays.train_images[validation] = 255
+    numbered = split(SOURCE, of_labels(arrays.train_labels), TEXTBOOK)
+    arrays.train_images[numbered.validation.images.ravel() - 1] = 255
     arrays.test_images[:] = 254
     assert split(SOURCE, arrays, TEXTBOOK).dataset.pixel_maximum == 7
 

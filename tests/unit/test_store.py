@@ -2,7 +2,9 @@
 
 import os
 import shutil
-import struct
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -16,7 +18,9 @@ from stages.common.errors import InputError
 from stages.common.runs import EpochRow
 from stages.engine.store import TrialStore, digest_examples, locate_store, prune
 from stages.engine.trial import Trial, TrialResult
-from tests.examples import TRAIN, bits, optimizer, small_training, trial_row
+from tests.conftest import PROJECT
+from tests.examples import TRAIN, bits, small_training, trial_row
+from tests.parameters import optimizer
 
 TRIAL = Trial("confirmation", 1.0, 5, 0)
 KEY = "5" * 64
@@ -129,40 +133,6 @@ SMALL = TrialResult(
     curve=(EpochRow("confirmation", 0, 5, 1, 0.5, 0.5, 0.5, 0.5),),
     weights=(np.array([1.5, -2.5], np.float32),),
 )
-# Where a ZIP archive has a member's fields: in the header before it, and in the directory.
-LOCAL, CENTRAL = b"PK\3\4", b"PK\1\2"
-
-
-@pytest.mark.parametrize(
-    ("header", "offset", "value"),
-    [
-        pytest.param(CENTRAL, 6, 255, id="version"),
-        pytest.param(CENTRAL, 8, 0x0001, id="encrypted"),
-        pytest.param(LOCAL, 6, 0x0001, id="encrypted by the header before it"),
-        pytest.param(CENTRAL, 8, 0x0020, id="patched"),
-        pytest.param(CENTRAL, 8, 0x0040, id="strongly encrypted"),
-        pytest.param(CENTRAL, 10, 1, id="shrunk"),
-        pytest.param(CENTRAL, 10, 8, id="deflated"),
-        pytest.param(CENTRAL, 10, 12, id="bzip2"),
-        pytest.param(CENTRAL, 10, 14, id="lzma"),
-        pytest.param(CENTRAL, 10, 99, id="unknown method"),
-        pytest.param(CENTRAL, 28, 0xFFFF, id="length of the name"),
-        pytest.param(CENTRAL, 30, 0xFFFF, id="length of the extra field"),
-        pytest.param(LOCAL, 26, 0xFFFF, id="length of the name before it"),
-    ],
-)
-def test_an_entry_with_a_damaged_header_is_a_miss(
-    tmp_path: Path, header: bytes, offset: int, value: int
-) -> None:
-    store = TrialStore(tmp_path)
-    store.put(KEY, TRIAL, SMALL)
-    path = only_file(tmp_path)
-    content = bytearray(path.read_bytes())
-    struct.pack_into("<H", content, content.index(header) + offset, value)
-    path.write_bytes(content)
-    assert store.get(KEY, TRIAL) is None
-    store.put(KEY, TRIAL, SMALL)
-    assert store.get(KEY, TRIAL) is not None
 
 
 def test_a_flipped_byte_anywhere_is_a_miss(tmp_path: Path) -> None:
@@ -249,6 +219,87 @@ def test_the_store_is_pruned_while_another_process_removes_files(
     monkeypatch.setattr(Path, "glob", glob_before_another_removes)
     prune(tmp_path, unused_since_s=inf, limit_bytes=0)
     assert list(list_files(tmp_path, "*/*.npz")) == []
+
+
+def test_a_file_that_is_used_while_the_store_is_pruned_stays(
+    tmp_path: Path, result: TrialResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, stat = TrialStore(tmp_path), Path.stat
+    store.put(KEY, TRIAL, result)
+    os.utime(only_file(tmp_path), (1000, 1000))
+
+    def stat_before_another_uses(path: Path) -> os.stat_result:
+        found = stat(path)
+        os.utime(path)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", stat_before_another_uses)
+        prune(tmp_path, unused_since_s=2000, limit_bytes=0)
+    assert store.get(KEY, TRIAL) is not None
+
+
+# Uses trials of its own and some that all use, removes old ones, and checks what it gets.
+USER = """
+import sys
+from pathlib import Path
+import numpy as np
+from stages.common.runs import Diverged
+from stages.engine.store import TrialStore, prune
+from stages.engine.trial import Trial, TrialResult
+
+folder, index, started_s = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+store = TrialStore(folder)
+print("ready", flush=True)
+input()
+for _ in range(3):
+    prune(folder, started_s, limit_bytes=0)
+    for seed in [*range(10), *range(100 * index, 100 * index + 10)]:
+        trial = Trial("tuning", 1.0, seed, 0)
+        row = Diverged(
+            phase="tuning", setting=0, learning_rate=0.1, seed=seed, n_epochs=1, n_steps=1
+        )
+        found = store.get("5" * 64, trial)
+        if found is None:
+            store.put("5" * 64, trial, TrialResult(row, (), (np.full(20_000, seed, np.float32),)))
+        else:
+            assert found.row == row
+            assert set(found.weights[0]) == {seed}, "another trial's weights"
+"""
+
+
+def test_eight_processes_use_and_prune_one_store_at_once(tmp_path: Path) -> None:
+    store, n, started_s = TrialStore(tmp_path), 8, time.time()
+    for seed in range(5, 15):
+        store.put(KEY, Trial("tuning", 1.0, seed, 0), SMALL)
+    old = tmp_path / "00"
+    old.mkdir(exist_ok=True)
+    for i in range(500):
+        (old / f"{i}.npz").write_bytes(b"old")
+    for path in tmp_path.glob("*/*"):
+        os.utime(path, (1000, 1000))
+    users = [
+        subprocess.Popen(
+            [sys.executable, "-c", USER, str(tmp_path), str(index), str(started_s)],
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(1, n + 1)
+    ]
+    for user in users:
+        assert user.stdout is not None
+        user.stdout.readline()  # all have imported
+    for user in users:
+        assert user.stdin is not None
+        user.stdin.write("\n")
+        user.stdin.flush()
+    assert [user.communicate()[1] for user in users] == [""] * n
+    seeds = [*range(10), *(100 * index + i for index in range(1, n + 1) for i in range(10))]
+    assert all(store.get(KEY, Trial("tuning", 1.0, seed, 0)) for seed in seeds)
+    assert len(list(tmp_path.glob("*/*"))) == len(seeds)  # nothing old, nothing half-written
 
 
 def test_the_data_decide_the_digest() -> None:

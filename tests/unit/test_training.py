@@ -1,5 +1,6 @@
 """One trial: what its seed decides, what it leaves behind, and how it ends."""
 
+import errno
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,18 +16,10 @@ from stages.common.runs import Completed, Diverged, Failed, Phase
 from stages.engine import training
 from stages.engine.environment import describe_environment
 from stages.engine.loop import Scores, Slot
-from stages.engine.training import N_REASON, N_SLOTS, plan_work, run_trial, train_trial
+from stages.engine.training import N_SLOTS, plan_work, run_trial, train_trial
 from stages.engine.trial import Trial, TrialResult, Work
-from tests.examples import (
-    COMMITTED,
-    DATA,
-    DATASET,
-    bits,
-    optimizer,
-    small_params,
-    small_slot,
-    small_work,
-)
+from tests.examples import DATA, DATASET, bits, small_slot, small_work
+from tests.parameters import COMMITTED, optimizer, small_params
 
 SGD = optimizer(class_name="SGD")
 COSINE = {"class_name": "CosineDecay", "initial_learning_rate": 0.1, "decay_steps": 8}
@@ -190,10 +183,10 @@ def test_a_result_says_which_trial_it_is_of() -> None:
     assert told == [("tuning", 4, 9, 1), ("tuning", 4, 9, 2)]
 
 
-@pytest.mark.parametrize(("phase", "n_weights"), [("tuning", 0), ("confirmation", 4)])
+@pytest.mark.parametrize(("phase", "n_weights"), [("tuning", 0), ("confirmation", 2)])
 def test_only_a_confirmation_trial_keeps_its_weights(phase: Phase, n_weights: int) -> None:
-    result = run(small_slot(SGD), 1, phase=phase)
-    assert len(result.weights) == n_weights
+    slot = ScriptedSlot(*[[Scores(1.0, 0.5)] * 2] * 2, (np.zeros(3), np.ones(1)))
+    assert len(run(slot, 1, phase=phase).weights) == n_weights
 
 
 def test_moving_averages_become_the_weights_before_the_last_validation() -> None:
@@ -221,6 +214,11 @@ def n_built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return built
 
 
+@pytest.fixture
+def _scripted_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "build_slot", lambda *_: scripted([1.0] * 100))
+
+
 def raise_for_seed(monkeypatch: pytest.MonkeyPatch, seed: int, error: Exception) -> None:
     real = training.run_trial
 
@@ -233,6 +231,7 @@ def raise_for_seed(monkeypatch: pytest.MonkeyPatch, seed: int, error: Exception)
     monkeypatch.setattr(training, "run_trial", run_or_raise)
 
 
+@pytest.mark.usefixtures("_scripted_slots")
 def test_an_exception_ends_the_trial_as_failed_with_its_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -254,12 +253,19 @@ def test_an_exception_ends_the_trial_as_failed_with_its_text(
     )
 
 
+@pytest.mark.usefixtures("_scripted_slots")
 def test_the_text_of_a_failed_trial_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     raise_for_seed(monkeypatch, 2, RuntimeError("words " * 1000))
     (result,) = train_in_new_thread(small_work(SGD), Trial("tuning", 1.0, 2, 0))
     assert isinstance(result.row, Failed)
-    assert len(result.row.reason) == N_REASON
+    assert len(result.row.reason) == 300
     assert result.row.reason.startswith("RuntimeError: words words")
+
+
+def test_a_full_disk_is_no_failure_of_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_for_seed(monkeypatch, 2, OSError(errno.ENOSPC, "No space left on device", "a file"))
+    with pytest.raises(InputError, match="a file: No space left on device"):
+        train_in_new_thread(small_work(SGD), Trial("tuning", 1.0, 2, 0))
 
 
 def test_a_failed_trial_leaves_no_trace_in_those_after_it(
@@ -278,6 +284,7 @@ def test_a_failed_trial_leaves_no_trace_in_those_after_it(
         assert bits(again.weights) == bits(first.weights) != []
 
 
+@pytest.mark.usefixtures("_scripted_slots")
 def test_wrong_parameters_are_no_outcome_of_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     raise_for_seed(monkeypatch, 2, InputError("params.yaml: model.name: no such model"))
     with pytest.raises(InputError, match=r"^params\.yaml: model\.name: no such model$"):

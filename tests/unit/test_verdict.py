@@ -283,4 +283,6 @@ def test_every_line_is_a_whole_sentence() -> None:
 def test_names_are_enumerated() -> None:
     assert enumerate_names(["a"]) == "a"
     assert enumerate_names(["a", "b"]) == "a and b"
-    assert enumerate_names(["a", "b", "c"], "or") == "a, b or c"
+    assert enumerate_names(["a", "b", "c"]) == "a, b and c"
+    assert enumerate_names("abcdef") == "a, b, c, d, e and f"
+    assert enumerate_names("abcdefgh") == "a, b, c, d, e and 3 others"
