@@ -318,12 +318,11 @@ def test_the_documented_command_lists_what_is_damaged_in_the_cache(workspace: Wo
 
 def test_an_experiment_beside_the_project_finds_its_trials(workspace: Workspace) -> None:
     workspace.edit("stages/train/search.py", "Which settings tune", "What settings tune")
-    trials = {path: path.stat().st_ino for path in workspace.folder.glob(".cache/trials/*/*.npz")}
+    trials = workspace.trials()
     output = workspace.dvc(*TEMPORARY)
     assert stages_that_ran(output)[:2] == ["train@sgd", "train@gentle"]
     assert output.count("21 of 21 trials") == output.count("21 kept") == 2
-    found = {path: path.stat().st_ino for path in workspace.folder.glob(".cache/trials/*/*.npz")}
-    assert found == trials
+    assert workspace.trials() == trials
 
 
 def test_a_second_make_run_waits_for_the_first(workspace: Workspace) -> None:

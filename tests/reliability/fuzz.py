@@ -117,14 +117,14 @@ def _of_file(name: str, file: File[Any]) -> Iterator[Reader]:
     content = file.encode(value)
     if not isinstance(file, Arrays):
         yield Reader(
-            name, [content, content[: len(content) // 2]], partial(_read_text, file, value)
+            name, [content, content[: len(content) // 2]], partial(_read_file, file, value)
         )
         return
     members = [(entry, array) for entry, array in _members(content).items()]
     others = [
         kind.file.encode(kind.value) for kind in KINDS.values() if isinstance(kind.file, Arrays)
     ]
-    yield Reader(name, [content, _zip_bomb(), *others], partial(_read_arrays, file, value))
+    yield Reader(name, [content, _zip_bomb(), *others], partial(_read_file, file, value))
     for i, (entry, array) in enumerate(members):
         yield Reader(
             f"{name}: {entry}",
@@ -135,29 +135,21 @@ def _of_file(name: str, file: File[Any]) -> Iterator[Reader]:
         )
 
 
-def _read_text(file: File[Any], value: Any, content: bytes) -> str:
+def _read_file(file: File[Any], value: Any, content: bytes) -> str:
     try:
         found = file.decode(content)
     except ValueError as error:
         return _refused(describe_fault(error))
     if plain(found) == plain(value):
         return SAME
+    if isinstance(file, Arrays):
+        if content != file.encode(found) or content not in _originals():
+            raise FaultError("another value")
+        return OTHER
     # Digits beyond the sixth, and what shows nothing, are lost when it is written.
     written = file.encode(found)
     if file.encode(file.decode(written)) != written:
         raise FaultError("is not written as it was read")
-    return OTHER
-
-
-def _read_arrays(file: Arrays[Any], value: Any, content: bytes) -> str:
-    try:
-        found = file.decode(content)
-    except ValueError as error:
-        return _refused(describe_fault(error))
-    if plain(found) == plain(value):
-        return SAME
-    if content != file.encode(found) or content not in _originals():
-        raise FaultError("another value")
     return OTHER
 
 
