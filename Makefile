@@ -7,11 +7,14 @@ TELL_DVC_OF_GIT = if git rev-parse --git-dir >/dev/null 2>&1; \
 	then ! grep -qs no_scm .dvc/config.local || dvc config --local --unset core.no_scm; \
 	else dvc config --local core.no_scm true; fi
 
-.PHONY: run fashion-mnist history scheduler worker test check bench bench-cluster schema screenshots clean
+.PHONY: run example fashion-mnist history scheduler worker test check bench bench-cluster schema screenshots clean
 
 run: $(INSTALLED)  ## compare the optimizers of params.yaml
 	@$(TELL_DVC_OF_GIT)
 	@python -m commands.run
+
+example: $(INSTALLED)  ## one of examples, in a folder of its own: make example NAME=table
+	@python -m commands.example $(NAME)
 
 fashion-mnist: $(INSTALLED)  ## the textbook's experiment
 	@git rev-parse --quiet --verify HEAD >/dev/null || { echo "make: DVC's experiments need a Git repository with a commit"; exit 1; }

@@ -18,12 +18,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-import numpy as np
 from distributed import Client
 from tabulate import tabulate
 
+from benchmarks.noise import describe_noise, draw_noise
 from commands.cluster import LOOPBACK, NO_PAGES, SETTINGS
-from stages.common.data import Dataset, Examples
+from stages.common.data import Dataset
 from stages.common.params import FIRST_LOOK, Confirmation, Params, Tuning, load_params
 from stages.common.runs import Phase
 from stages.engine.cluster import open_cluster
@@ -32,7 +32,7 @@ from stages.engine.store import TrialStore
 from stages.engine.trial import Data, Trial, Work, Workers
 from stages.engine.workers import open_threads
 
-N_ROUNDS, N_EMPTY, PATIENCE_S = 3, 2000, 60
+N_ROUNDS, N_EMPTY, N_TRAIN, PATIENCE_S = 3, 2000, 2400, 60
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ Side = Callable[[Experiment], None]
 
 def main() -> None:
     set_up_tensorflow()
-    few = draw_images(load_params())
+    few = draw_experiment(load_params())
     many = with_seeds(few, range(200))
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; medians of {N_ROUNDS} rounds\n")
     with start_cluster(1) as one, start_cluster(2) as two:
@@ -86,15 +86,13 @@ def main() -> None:
     print(tabulate(weigh(few), ("", "bytes"), intfmt=","))
 
 
-def draw_images(params: Params) -> Experiment:
-    """Noise, a fifth of it held out; a trial takes half a second or so."""
-    generator = np.random.default_rng(0)
-    images = generator.integers(256, size=(3000, 28, 28, 1), dtype=np.uint8)
-    labels = generator.integers(10, size=len(images), dtype=np.uint8)
-    n = len(images) // 5
-    dataset = Dataset("", tuple("0123456789"), 28, 28, 1, 255, (len(images) - n,), (n,), (), ())
-    data = Data(Examples(images[n:], labels[n:]), Examples(images[:n], labels[:n]))
-    return Experiment(params, dataset, data)
+def draw_experiment(params: Params) -> Experiment:
+    """A trial takes half a second or so."""
+    return Experiment(
+        params,
+        describe_noise(N_TRAIN, N_TRAIN // 4),
+        Data(draw_noise(N_TRAIN), draw_noise(N_TRAIN // 4)),
+    )
 
 
 def with_seeds(experiment: Experiment, seeds: Iterable[int]) -> Experiment:
@@ -160,7 +158,7 @@ def schedule_s(experiment: Experiment, address: str) -> float:
         patch("stages.engine.cluster.train_on_cluster", lambda *_: None),
         open_cluster(address) as workers,
     ):
-        submit_all(workers)  # sends the images
+        submit_all(workers)  # sends the examples
         times_s = []
         for _ in range(N_ROUNDS):
             started_s = time.perf_counter()
@@ -182,7 +180,7 @@ def weigh(experiment: Experiment) -> list[tuple[str, int]]:
     from stages.engine.training import train_trial
 
     work, data = make_work(experiment), experiment.data
-    rows = [("work", len(pickle.dumps(work))), ("images", len(pickle.dumps(data)))]
+    rows = [("work", len(pickle.dumps(work))), ("examples", len(pickle.dumps(data)))]
     phases: tuple[Phase, ...] = ("tuning", "confirmation")
     for trial in (Trial(phase, 1.0, 1, setting=0) for phase in phases):
         result = train_trial(work, data, trial)

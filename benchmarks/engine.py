@@ -19,9 +19,9 @@ import joblib
 import numpy as np
 from tabulate import tabulate
 
-from stages.common.data import Dataset, Examples
-from stages.common.files import UInt8Array
-from stages.common.params import Model, Train, load_params
+from benchmarks.noise import describe_noise, draw_noise
+from stages.common.files import Array
+from stages.common.params import BuiltInModel, Train, load_params
 from stages.engine.determinism import set_up_tensorflow
 from stages.engine.trial import Data, Trial
 from stages.engine.workers import open_threads
@@ -69,11 +69,12 @@ def engine_s(network: str, name: str) -> float:
     set_up_tensorflow()
     from stages.engine.training import plan_work
 
-    data = Data(Examples(*_examples(network)), Examples(*_examples(network, N_VALIDATION)))
-    dataset = Dataset("", tuple("0123456789"), 28, 28, 1, 255, (N_TRAIN,), (), (), ())
+    n_train, n_validation = _n(network, N_TRAIN), _n(network, N_VALIDATION)
+    data = Data(draw_noise(n_train), draw_noise(n_validation))
+    dataset = describe_noise(n_train, n_validation)
     params = load_params()
     changes = {
-        "model": Model(name=network, hidden_units=(100,), activation="relu", dropout=0),
+        "model": BuiltInModel(name=network, hidden_units=(100,), activation="relu", dropout=0),
         "train": Train(epochs=N_EPOCHS, batch_size=BATCH_SIZE, jit_compile="auto"),
     }
     trial = Trial("tuning", 1.0, SEED, setting=0)
@@ -121,10 +122,10 @@ def fit_s(network: str, name: str) -> float:
     data = {
         "batch_size": BATCH_SIZE,
         "epochs": N_EPOCHS,
-        "validation_data": _examples(network, N_VALIDATION),
+        "validation_data": _arrays(network, N_VALIDATION),
         "verbose": 0,
     }
-    return _run_s(lambda: model.fit(*_examples(network), **data)) / N_EPOCHS
+    return _run_s(lambda: model.fit(*_arrays(network, N_TRAIN), **data)) / N_EPOCHS
 
 
 def floor_s(network: str, name: str) -> float:
@@ -169,11 +170,13 @@ def _measure(what: str, network: str, optimizer: str) -> float:
     return float(measured.stdout.splitlines()[-1])
 
 
-def _examples(network: str, n: int = N_TRAIN) -> tuple[UInt8Array, UInt8Array]:
-    n //= SHARE_OF_CNN if network == "cnn" else 1
-    generator = np.random.default_rng(SEED)
-    labels = generator.integers(10, size=n, dtype=np.uint8)
-    return generator.integers(256, size=(n, 28, 28, 1), dtype=np.uint8), labels
+def _n(network: str, n: int) -> int:
+    return n // (SHARE_OF_CNN if network == "cnn" else 1)
+
+
+def _arrays(network: str, n: int) -> tuple[Array, Array]:
+    examples = draw_noise(_n(network, n))
+    return examples.inputs, examples.targets
 
 
 def _run_s(run: Callable[[], object]) -> float:

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 from stages.common.confirmation import PREDICTIONS, ROWS, Scored, Unscored
-from stages.common.data import Dataset, Examples, RawFile
+from stages.common.data import Dataset, Examples, RawFile, Scaling
 from stages.common.files import UInt8Array
-from stages.common.params import Model, Optimizer, Params
+from stages.common.params import BuiltInModel, Optimizer, Params
 from stages.common.runs import (
     EPOCHS,
     RUN,
@@ -26,6 +26,7 @@ from stages.common.runs import (
     Setting,
     TrialRow,
 )
+from stages.common.score import score_of
 from stages.confirm.race import confirm, read_first_looks
 from stages.engine.environment import describe_environment
 from stages.engine.loop import Slot, to_tensors
@@ -44,13 +45,13 @@ def draw_examples(n: int, seed: int) -> Examples:
     """Images of 6 x 6 pixels: a prototype for each of four classes, and noise."""
     prototypes = np.random.default_rng(0).uniform(0, 200, (len(CLASS_NAMES), 6, 6, 1))
     generator = np.random.default_rng(seed)
-    labels = generator.permutation(np.arange(n) % len(CLASS_NAMES)).astype(np.uint8)
-    images = prototypes[labels] + generator.uniform(0, 50, (n, 6, 6, 1))
-    return Examples(images.astype(np.uint8), labels)
+    targets = generator.permutation(np.arange(n) % len(CLASS_NAMES)).astype(np.int32)
+    inputs = prototypes[targets] + generator.uniform(0, 50, (n, 6, 6, 1))
+    return Examples(inputs.astype(np.uint8), targets)
 
 
 def class_counts(examples: Examples) -> tuple[int, ...]:
-    return tuple(np.bincount(examples.labels).tolist())
+    return tuple(np.bincount(examples.targets).tolist())
 
 
 # Batches of 16 leave 11 images for the last minibatch.
@@ -59,15 +60,21 @@ DATA = Data(TRAIN, VALIDATION)
 DATASET = Dataset(
     name="shapes",
     class_names=CLASS_NAMES,
-    height=6,
-    width=6,
-    channels=1,
-    pixel_maximum=250,
+    input_shape=(6, 6, 1),
+    input_dtype="uint8",
+    n_outputs=len(CLASS_NAMES),
+    features=(),
+    n_train=75,
+    n_validation=40,
+    n_test=60,
     train_counts=class_counts(TRAIN),
     validation_counts=class_counts(VALIDATION),
     test_counts=class_counts(TEST),
     files=(RawFile("shapes.npz", 1234, "5" * 64),),
+    scaling=Scaling((1 / 250,), (0.0,), (), ()),
 )
+TASK = COMMITTED.task
+SCORE = score_of(TASK)
 
 
 def encode_idx(array: UInt8Array) -> bytes:
@@ -96,7 +103,7 @@ class Stretch(keras.layers.Layer):  # type: ignore[misc]
         return inputs * self.scale + self.shift
 
 
-def unnamed_network(pixels: keras.KerasTensor, settings: Model) -> keras.KerasTensor:
+def unnamed_network(pixels: keras.KerasTensor, settings: BuiltInModel) -> keras.KerasTensor:
     """A network to be added to MODELS: layers of many kinds, none of which has a name."""
     hidden = keras.layers.Flatten()(pixels)
     nested = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.ReLU()]
@@ -116,9 +123,10 @@ def small_work(entry: Optimizer, **sections: Mapping[str, Any]) -> Work:
 def small_slot(
     entry: Optimizer, validation: Examples | None = None, **sections: Mapping[str, Any]
 ) -> Slot:
-    """A slot that trains on `DATA`, or validates on other images."""
-    images = VALIDATION if validation is None else validation
-    return build_slot(small_work(entry, **sections), to_tensors(TRAIN), to_tensors(images))
+    """A slot that trains on `DATA`, or validates on other examples."""
+    splits = (TRAIN, VALIDATION if validation is None else validation)
+    tensors = (to_tensors(split, TASK, DATASET.scaling) for split in splits)
+    return build_slot(small_work(entry, **sections), *tensors)
 
 
 def small_training(
@@ -175,11 +183,11 @@ def trial_row(
     return Completed(
         **{key: value for key, value in vars(diverged).items() if key != "outcome"},
         train_loss=accuracy,
-        train_accuracy=accuracy,
+        train_score=accuracy,
         validation_loss=accuracy,
-        validation_accuracy=accuracy,
+        validation_score=accuracy,
         best_epoch=n_epochs,
-        best_validation_accuracy=accuracy,
+        best_validation_score=accuracy,
     )
 
 
@@ -214,9 +222,9 @@ def group(
             rate="tuned",
             seed=seed,
             n_steps=len(curve) * N_STEPS_PER_EPOCH,
-            validation_accuracy=curve[-1],
-            best_validation_accuracy=max(curve),
-            test_accuracy=accuracy,
+            validation_score=curve[-1],
+            best_validation_score=max(curve),
+            test_score=accuracy,
             test_loss=1 - accuracy,
         )
         for seed, (accuracy, curve) in enumerate(zip(accuracies, curves, strict=True), start=1)
@@ -274,7 +282,7 @@ def scored_run(
         arguments: What else Keras's configuration holds.
     """
     n_test = DATASET.n_test
-    is_wrong = [np.arange(n_test) >= row.test_accuracy * n_test for row in tuned.group.completed]
+    is_wrong = [np.arange(n_test) >= row.test_score * n_test for row in tuned.group.completed]
     wrong = np.array(is_wrong, np.uint8).reshape(-1, n_test)
 
     def at_its_rate(trials: Trials) -> Group:
@@ -302,5 +310,6 @@ def scored_run(
         n_steps_per_epoch=N_STEPS_PER_EPOCH,
         tuned=at_its_rate(tuned),
         configured=at_its_rate(configured or tuned),
-        predictions=((TEST.labels + wrong) % len(CLASS_NAMES)).astype(np.uint8),
+        predictions=((TEST.targets + wrong) % len(CLASS_NAMES)).astype(np.uint8),
+        example_scores=1.0 - wrong.mean(axis=0) if len(wrong) else np.zeros(0),
     )

@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from stages.common.files import Arrays, Csv, FloatArray, UInt8Array, as_written
+from stages.common.files import Array, Arrays, Csv, FloatArray, as_written
 
 CONFIRMATION = Path("confirmation")
 
@@ -29,12 +29,12 @@ class _Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored(_Row):
-    """A completed trial; accuracies are fractions, the loss is in nats, after the last epoch."""
+    """A completed trial, after the last epoch."""
 
     outcome: Literal["completed"] = "completed"
-    validation_accuracy: float
-    best_validation_accuracy: float
-    test_accuracy: float
+    validation_score: float
+    best_validation_score: float
+    test_score: float
     test_loss: float
 
 
@@ -48,25 +48,28 @@ class Unscored(_Row):
 ConfirmationRow = Scored | Unscored
 
 
-def accuracies_by_seed(rows: Iterable[ConfirmationRow]) -> FloatArray:
-    """Test accuracy by row, NaN for a trial without one.
+def scores_by_seed(rows: Iterable[ConfirmationRow]) -> FloatArray:
+    """Test score by row, NaN for a trial without one.
 
     Rounded as in the file, so that whoever reads it judges by the same numbers.
     """
     return np.array(
-        [as_written(row.test_accuracy) if isinstance(row, Scored) else np.nan for row in rows]
+        [as_written(row.test_score) if isinstance(row, Scored) else np.nan for row in rows]
     )
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """The class that each network predicts for each test image.
+    """What the networks make of the test examples: an array for each optimizer, by name.
 
-    One `(n_trials, n_test) uint8` for each optimizer, by name; the trials are the completed ones at
-    the tuned rate, in the order of their seeds.
+    The trials are the completed ones at the tuned rate, in the order of their seeds. `values` are
+    `(n_trials, n_test)` unsigned integers, the classes, or `(n_trials, n_test, n_outputs) float32`.
+    `scores` are `(n_test,) float64`: what each example adds to the score, as a mean over the
+    trials; their mean is the score. Empty without a trial.
     """
 
-    classes: tuple[UInt8Array, ...]
+    values: tuple[Array, ...]
+    scores: tuple[FloatArray, ...]
 
 
 ROWS = Csv("trials.csv", cast("type[ConfirmationRow]", ConfirmationRow))

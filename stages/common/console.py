@@ -3,9 +3,11 @@
 import sys
 import time
 from collections.abc import Callable
-from typing import NoReturn, Self
+from contextlib import ExitStack, redirect_stdout
+from typing import NoReturn, Self, TextIO, cast
 
 from tqdm import tqdm
+from tqdm.contrib import DummyTqdmFile
 
 from stages.common.errors import InputError, describe_refusal, legible, one_line, shorten
 
@@ -65,6 +67,7 @@ class Progress:
         self._started_s = self._printed_s = time.monotonic()
         self._paced_from_s: float | None = None
         self._is_terminal = sys.stderr.isatty()
+        self._printing = ExitStack()
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -106,9 +109,13 @@ class Progress:
         self._bar.total = self._total
 
     def __enter__(self) -> Self:
+        if self._is_terminal:
+            # What a person's own code prints stands above the bar.
+            self._printing.enter_context(redirect_stdout(cast("TextIO", DummyTqdmFile(sys.stdout))))
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._printing.close()
         self._bar.close()
         self._print_line(f"{time.monotonic() - self._started_s:.1f} s")
 

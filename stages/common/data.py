@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages.common.files import Arrays, Json, UInt8Array
+from stages.common.files import Array, Arrays, Json
 
 RAW = Path("data/raw")
 PROCESSED = Path("data/processed")
 SOURCES = Path("data/sources")
+
+
+InputDtype = Literal["uint8", "float32", "int32"]
 
 
 @dataclass(frozen=True)
@@ -25,69 +28,90 @@ class Source:
     """Which data set lies in `data/raw` and where it comes from.
 
     `format` is `idx`, the four gzipped files of MNIST and its relatives under their published
-    names, or `npz`, one file of arrays. `origin` holds the mirrors that publish the files, or says
-    how the arrays were made; the mirror that happened to answer changes no byte.
+    names; `npz`, one file of arrays; or `table`, one CSV or Parquet file, or two with the training
+    part first, whose column `target` is to be predicted. `origin` holds the mirrors that publish
+    the files, or says how the arrays were made; the mirror that happened to answer changes no byte.
+    `class_names` are empty where they are what the targets hold.
     """
 
     dataset: str
-    format: Literal["idx", "npz"]
+    format: Literal["idx", "npz", "table"]
     origin: tuple[str, ...]
     class_names: tuple[str, ...]
     files: tuple[RawFile, ...]
+    target: str = ""
 
 
 @dataclass(frozen=True)
 class RawArrays:
     """A whole data set before the validation split.
 
-    Images are `(n, height, width, channels) uint8`, labels `(n,) uint8`.
+    Inputs are `(n, ...)` of `uint8`, `float32` or `int32`; targets `(n,)` classes, as indices of
+    `Source.class_names` or as what names them, or `(n,)` or `(n, n_outputs)` numbers. Both are of
+    no examples where there is no test part.
     """
 
-    train_images: UInt8Array
-    train_labels: UInt8Array
-    test_images: UInt8Array
-    test_labels: UInt8Array
+    train_inputs: Array
+    train_targets: Array
+    test_inputs: Array
+    test_targets: Array
 
 
 @dataclass(frozen=True)
 class Examples:
-    """One split: images `(n, height, width, channels) uint8`, labels `(n,) uint8`."""
+    """One split.
 
-    images: UInt8Array
-    labels: UInt8Array
+    Inputs `(n, ...)` of `uint8`, `float32` or `int32`; targets `(n,) int32`, indices of the class
+    names, or `(n, n_outputs) float32`.
+    """
+
+    inputs: Array
+    targets: Array
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What brings inputs, and the targets of a regression, to about the size of 1.
+
+    Fitted on the training split. Scaled inputs are `inputs * input_scale + input_offset`; each
+    holds one number, one for each entry of the last axis, or none where inputs are left as they
+    are. Targets are `scaled * target_scale + target_offset`, with a number for each output; none
+    for classes.
+    """
+
+    input_scale: tuple[float, ...]
+    input_offset: tuple[float, ...]
+    target_scale: tuple[float, ...]
+    target_offset: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Dataset:
     """What is known of the data in `data/processed`.
 
-    `pixel_maximum` is the largest pixel of the training split: the model's first layer divides by
-    it, so that a saved model takes raw pixels. `train_counts` and the like are the images of each
-    class in a split, in the order of `class_names`; `files` are those of `data/raw`.
+    Of a regression there are no class names, and `n_outputs` values for each example. `features`
+    names the columns of inputs that come from a table. `train_counts` and the like are the examples
+    of each class in a split, in the order of `class_names`; `files` are those of `data/raw`.
     """
 
     name: str
+    input_shape: tuple[int, ...]
+    input_dtype: InputDtype
+    n_outputs: int
     class_names: tuple[str, ...]
-    height: int
-    width: int
-    channels: int
-    pixel_maximum: int
+    features: tuple[str, ...]
+    n_train: int
+    n_validation: int
+    n_test: int
     train_counts: tuple[int, ...]
     validation_counts: tuple[int, ...]
     test_counts: tuple[int, ...]
     files: tuple[RawFile, ...]
+    scaling: Scaling
 
     @property
-    def n_train(self) -> int:
-        return sum(self.train_counts)
-
-    @property
-    def n_validation(self) -> int:
-        return sum(self.validation_counts)
-
-    @property
-    def n_test(self) -> int:
-        return sum(self.test_counts)
+    def task(self) -> Literal["classification", "regression"]:
+        return "classification" if self.class_names else "regression"
 
 
 # Of data/raw
@@ -97,4 +121,5 @@ RAW_ARRAYS = Arrays("arrays.npz", RawArrays)
 TRAIN = Arrays("train.npz", Examples)
 VALIDATION = Arrays("validation.npz", Examples)
 TEST = Arrays("test.npz", Examples)
-DATASET = Json("dataset.json", Dataset)
+# Exact, since models are made of its scaling.
+DATASET = Json("dataset.json", Dataset, exact=True)

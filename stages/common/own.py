@@ -1,17 +1,26 @@
-"""Code of the user's own that `params.yaml` names: `optimizers/signsgd.py:SignSGD`."""
+"""Code of the user's own that `params.yaml` names.
+
+Either `FOLDER/FILE.py:NAME` in one of the project's folders for it, or `package.module:NAME`.
+"""
 
 import importlib
+import importlib.util
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from stages.common.errors import InputError, one_line, quoted
 from stages.common.imports import PROJECT, imported_files
+from stages.common.params import Model, Optimizer
 
 # DVC watches these folders.
-FOLDERS = ("optimizers",)
-_REFERENCE = re.compile(r"(?P<path>[\w/]{1,80}\.py):(?P<name>\w{1,80})")
+FOLDERS = ("models", "optimizers")
+_FILE = re.compile(r"(?P<path>[\w/]{1,80}\.py):(?P<name>\w{1,80})")
+_MODULE = re.compile(r"(?P<module>[A-Za-z_]\w*(\.\w+){0,20}):(?P<name>\w{1,80})")
 
 
 def is_own(reference: str) -> bool:
@@ -20,22 +29,25 @@ def is_own(reference: str) -> bool:
 
 
 def own_files(key: str, reference: str, root: Path = PROJECT) -> tuple[Path, ...]:
-    """The project's files that own code imports, its own file included; none for Keras's.
+    """The files that own code imports, its own file included; none for Keras's.
 
     Args:
         key: Of `params.yaml`, for messages.
-        reference: `FOLDER/FILE.py:NAME`, or the name of a class of Keras's.
+        reference: `FOLDER/FILE.py:NAME`, `package.module:NAME`, or a name of Keras's.
         root: The project's folder.
 
     Returns:
-        Paths relative to `root`.
+        Paths relative to `root`, of all that is imported from the project. Of an installed package
+        the module's own file alone, as it is found.
 
     Raises:
         InputError: If there is no such file, it cannot be parsed, or DVC would not notice an edit.
     """
     if not is_own(reference):
         return ()
-    path, _ = _split(key, reference)
+    path = _locate(key, reference, root)
+    if path.is_absolute():
+        return (path,)
     if not (root / path).is_file():
         raise InputError(f"params.yaml: {key}: no file {quoted(str(path))}")
     try:
@@ -46,9 +58,21 @@ def own_files(key: str, reference: str, root: Path = PROJECT) -> tuple[Path, ...
         if file.parts[0] not in FOLDERS:
             raise InputError(
                 f"{path}: imports {file}, where DVC would not notice an edit; move it to "
-                f"{FOLDERS[0]}"
+                f"{' or '.join(FOLDERS)}"
             )
     return files
+
+
+def trial_files(name: str, model: Model, optimizer: Optimizer) -> tuple[Path, ...]:
+    """The own files that the trials of the optimizer of this name run; errors as above."""
+    files = own_files("model.name", model.name)
+    others = own_files(f"optimizers.{name}.class_name", optimizer.class_name)
+    return tuple(dict.fromkeys((*files, *others)))
+
+
+def name_of(path: Path) -> str:
+    """A file's name, the same on every machine."""
+    return path.name if path.is_absolute() else str(path)
 
 
 def load_own(key: str, reference: str) -> Any:
@@ -57,24 +81,106 @@ def load_own(key: str, reference: str) -> Any:
     Raises:
         InputError: If the file cannot be imported or has no such name.
     """
-    path, name = _split(key, reference)
+    path = _locate(key, reference, PROJECT)
+    module, _, name = reference.partition(":")
+    if not path.is_absolute():
+        module = ".".join(path.with_suffix("").parts)
     try:
-        module = importlib.import_module(".".join(path.with_suffix("").parts))
+        loaded = importlib.import_module(module)
     except Exception as error:  # noqa: BLE001, a person's own code may raise any
-        *_, last = traceback.extract_tb(error.__traceback__)
-        reason = one_line(f"{type(error).__name__}: {error}")
-        raise InputError(
-            f"{path}: cannot be imported: {reason} ({last.filename}, line {last.lineno})"
-        ) from None
-    if not hasattr(module, name):
+        raise InputError(f"{path}: cannot be imported: {describe(error)}{_where(error)}") from None
+    if not hasattr(loaded, name):
         raise InputError(f"params.yaml: {key}: {path} has no {quoted(name)}")
-    return getattr(module, name)
+    return getattr(loaded, name)
 
 
-def _split(key: str, reference: str) -> tuple[Path, str]:
-    match = _REFERENCE.fullmatch(reference)
-    if match is None or Path(match["path"]).parts[0] not in FOLDERS:
+@contextmanager
+def told_in_own_code(key: str, reference: str) -> Iterator[None]:
+    """Turns an error of the user's own code into a line that says where it was raised.
+
+    Raises:
+        InputError: In the place of any other exception.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001, a person's own code may raise any
         raise InputError(
-            f"params.yaml: {key}: should be like {FOLDERS[0]}/FILE.py:NAME (is {quoted(reference)})"
+            f"params.yaml: {key}: {reference}: {describe(error)}{_where(error)}"
+        ) from None
+
+
+def describe(error: BaseException) -> str:
+    """An exception's kind and text on one line."""
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+def place_in_own_code(error: BaseException) -> str:
+    """` (FILE, line N)` of the last line of own code that the exception came through, if any."""
+    translated = getattr(error, "ag_error_metadata", None)
+    frames = [
+        *_frames(error.__traceback__),
+        # Of what TensorFlow rewrote before it ran it.
+        *((f.filename, f.lineno) for f in getattr(translated, "translated_stack", ())),
+    ]
+    own = [
+        (Path(name).relative_to(PROJECT), line)
+        for name, line in frames
+        if Path(name).is_relative_to(PROJECT)
+    ]
+    own = [(path, line) for path, line in own if path.parts[0] in FOLDERS]
+    if not own:
+        return ""
+    path, line = own[-1]
+    return f" ({path}, line {line})"
+
+
+def _where(error: BaseException) -> str:
+    if place := place_in_own_code(error):
+        return place
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}, line {error.lineno})"
+    *_, (name, line) = _frames(error.__traceback__)
+    return f" ({name}, line {line})"
+
+
+def _frames(trace: TracebackType | None) -> list[tuple[str, int | None]]:
+    return [(frame.filename, frame.lineno) for frame in traceback.extract_tb(trace)]
+
+
+def _locate(key: str, reference: str, root: Path) -> Path:
+    """The file, relative to `root` where it lies in a folder for own code."""
+    if match := _FILE.fullmatch(reference):
+        path = Path(match["path"])
+        if path.parts[0] in FOLDERS:
+            return path
+    elif match := _MODULE.fullmatch(reference):
+        parts = match["module"].split(".")
+        if parts[0] in FOLDERS:
+            path = Path(*parts)
+            return path / "__init__.py" if (root / path).is_dir() else path.with_suffix(".py")
+        if parts[0] != "stages":
+            return _find_installed(key, match["module"])
+    folder = "optimizers" if key.startswith("optimizers") else "models"
+    raise InputError(
+        f"params.yaml: {key}: should be like {folder}/FILE.py:NAME or package.module:NAME "
+        f"(is {quoted(reference)})"
+    )
+
+
+def _find_installed(key: str, module: str) -> Path:
+    try:
+        spec = importlib.util.find_spec(module)
+    except Exception as error:  # noqa: BLE001, it imports the package
+        raise InputError(f"params.yaml: {key}: {module}: {describe(error)}") from None
+    if spec is None or not spec.origin or not Path(spec.origin).is_file():
+        raise InputError(f"params.yaml: {key}: no module {quoted(module)} is installed")
+    path = Path(spec.origin).absolute()
+    is_installed = any(part in {"site-packages", "dist-packages"} for part in path.parts)
+    if path.is_relative_to(PROJECT) and not is_installed:
+        raise InputError(
+            f"params.yaml: {key}: DVC would not notice an edit of {path.relative_to(PROJECT)}; "
+            f"move it to {' or '.join(FOLDERS)}"
         )
-    return Path(match["path"]), match["name"]
+    return path

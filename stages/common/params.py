@@ -80,7 +80,7 @@ class _Section(BaseModel):
 class Simulated(_Section):
     """Seeded class prototypes plus noise, for tests and benchmarks."""
 
-    n_train: PositiveInt = Field(description="Images before the validation split.")
+    n_train: PositiveInt = Field(description="Examples before the validation split.")
     n_test: PositiveInt
     height: PositiveInt
     width: PositiveInt
@@ -89,29 +89,93 @@ class Simulated(_Section):
     seed: Seed
 
 
+class Custom(_Section):
+    """Data of the user's own, in `dataset.path`."""
+
+    format: Literal["auto", "pictures", "arrays", "table", "idx"] = Field(
+        description="How the data are stored; `auto` looks at what lies there."
+    )
+    target: str = Field(min_length=1, description="The column of a table that is to be predicted.")
+    resize: Annotated[tuple[PositiveInt, ...], Field(max_length=2)] = Field(
+        description="Height and width that pictures are made; [] for their own size."
+    )
+
+
 class DatasetParams(_Section):
     name: str = Field(
-        description="A data set of stages/download/catalogue.py.",
-        examples=["digits", "fashion_mnist", "mnist", "kmnist", "simulated"],
+        description="A data set of stages/download/catalogue.py, or `custom`.",
+        examples=["digits", "fashion_mnist", "mnist", "kmnist", "simulated", "custom"],
     )
+    path: str = Field(min_length=1, description="Where the data lie if name is `custom`.")
+    custom: Custom = Field(description="Read only where name is `custom`.")
     simulated: Simulated = Field(description="Read only where name is `simulated`.")
 
 
+class Task(_Section):
+    """What is learned, and what it is judged by."""
+
+    name: Literal["classification", "regression"]
+    loss: str = Field(
+        description="`auto` is the cross-entropy or the squared error; else a loss of Keras's.",
+        examples=["auto", "mean_absolute_error", "huber"],
+    )
+    score: str = Field(
+        description="`auto` is the accuracy or R²; else a metric of Keras's that is a mean over "
+        "examples.",
+        examples=["auto", "sparse_top_k_categorical_accuracy", "mean_absolute_error"],
+    )
+    direction: Literal["auto", "higher", "lower"] = Field(
+        description="Which scores are better; `auto` knows it of Keras's."
+    )
+
+
 class Split(_Section):
-    """How the validation images are held out of the training images."""
+    """How examples are held out, for validation and, where there is no test part, for the test."""
 
     validation_fraction: Fraction
     seed: Seed
     stratify: bool = Field(description="Keep the classes' proportions in both parts.")
+    test_fraction: Fraction = Field(description="Read only for data without a test part.")
+    test_seed: Seed
 
 
-class Model(_Section):
-    name: str = Field(description="A model of stages/engine/models.py.", examples=["mlp", "cnn"])
+class BuiltInModel(_Section):
+    """A network of stages/engine/models.py."""
+
+    name: str = Field(description="A network of `MODELS` there.", examples=["mlp", "cnn"])
     hidden_units: tuple[PositiveInt, ...] = Field(
         description="Width of each dense hidden layer; [] for none."
     )
     activation: Literal["relu", "sigmoid"]
     dropout: float = Field(ge=0, lt=1, description="Rate after each dense hidden layer.")
+
+
+class OwnModel(BaseModel):
+    """A function of the user's own that builds a network; the other keys are its arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+
+    name: str = Field(
+        pattern=":",
+        description="FILE.py:FUNCTION below models/, or package.module:FUNCTION.",
+        examples=["models/resnet.py:build"],
+    )
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the function is called with, beside the shapes."""
+        return dict(self.model_extra or {})
+
+
+def _kind_of_model(value: Any) -> str:
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return "own" if isinstance(name, str) and ":" in name else "built-in"
+
+
+Model = Annotated[
+    Annotated[BuiltInModel, Tag("built-in")] | Annotated[OwnModel, Tag("own")],
+    Discriminator(_kind_of_model),
+]
 
 
 class Train(_Section):
@@ -154,13 +218,11 @@ class ComparisonParams(_Section):
     confidence: Fraction = Field(
         description="Level of the intervals; tests are made at 1 - confidence."
     )
-    margin: float = Field(
-        ge=0, lt=1, description="A loss of accuracy that makes no difference in practice."
-    )
-    target_accuracy: Annotated[
-        Annotated[Literal["auto"], Tag("auto")] | Annotated[Fraction, Tag("number")],
+    margin: float = Field(ge=0, description="A loss of score that makes no difference in practice.")
+    target: Annotated[
+        Annotated[Literal["auto"], Tag("auto")] | Annotated[float, Tag("number")],
         Discriminator(lambda value: "auto" if value == "auto" else "number"),
-    ] = Field(description="Validation accuracy to be reached: a fraction, or `auto`.")
+    ] = Field(description="Validation score to be reached: a number, or `auto`.")
 
 
 class _KerasObject(BaseModel):
@@ -200,6 +262,7 @@ class Params(_Section):
     """Every knob of the experiment."""
 
     dataset: DatasetParams
+    task: Task
     split: Split
     model: Model
     train: Train
@@ -298,7 +361,7 @@ def schema() -> str:
 
 def _describe(fault: ErrorDetails) -> str:
     # Behind the keys of two kinds of value pydantic names the kind, which is no key of the file.
-    of_two_kinds = {"learning_rate", "target_accuracy"}
+    of_two_kinds = {"learning_rate", "target", "model"}
     parts = [str(part) for part in fault["loc"] if part != "[key]"]
     location = [part for before, part in pairwise(("", *parts)) if before not in of_two_kinds]
     message = fault["msg"]
@@ -329,7 +392,7 @@ def _describe(fault: ErrorDetails) -> str:
 def _keys_of(location: list[str]) -> list[str]:
     section: Any = Params
     for part in location:
-        section = section.model_fields[part].annotation
+        section = BuiltInModel if part == "model" else section.model_fields[part].annotation
     return list(section.model_fields)
 
 

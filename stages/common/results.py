@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field, FiniteFloat
 
 from stages.common.data import Dataset
 from stages.common.files import Arrays, Csv, IntArray, Json, UInt8Array
+from stages.common.score import Score
 
 EVALUATION = Path("evaluation")
 PLOTS = Path("plots")
@@ -32,17 +33,17 @@ class Estimate:
 class Confirmed:
     """What the confirmation trials at one setting reached.
 
-    Estimates are over the completed trials, of the last epoch; `best_validation_accuracy` is of
+    Estimates are over the completed trials, of the last epoch; `best_validation_score` is of
     each trial's own best epoch. `n_failed` counts the others, which diverged or ended in an error.
     """
 
     learning_rate: float
     n_trials: int
     n_failed: int
-    test_accuracy: Estimate
+    test_score: Estimate
     test_loss: Estimate
-    validation_accuracy: Estimate
-    best_validation_accuracy: Estimate
+    validation_score: Estimate
+    best_validation_score: Estimate
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Criteria:
     `epochs_reached` has the epoch, in ascending order, of each trial with the first fresh seeds
     that reached the target, of `n_trials`; `epochs_to_target` and `steps_to_target` are medians
     over all of them, None where half or more never did. `rate_low` and `rate_high` bound the
-    learning rates around the tuned one whose mean validation accuracy lies within a point of its.
+    learning rates around the tuned one whose mean validation score lies within the margin of its.
     `failed_share` is of all trials. `state_per_parameter` counts the numbers that the optimizer
     keeps for each weight.
     """
@@ -85,10 +86,11 @@ Choice = Literal["tuned", "configured", "both", "neither"]
 class PairTest:
     """What is shown of two optimizers at their tuned rates, `first` ahead of `second`.
 
-    `mean_difference` in test accuracy is paired over the seeds that both completed, of `n_seeds`,
-    None below two, and below 0 where the first is ahead by failing less; `low` and `high` bound it
-    at the level of the test. `p` is two-sided and of the last look alone; it counts where it is at
-    most `nominal`, the level that is left there for this pair.
+    `mean_difference` in test score is positive where the first is better, and paired over the seeds
+    that both completed, of `n_seeds`; None below two, and below 0 where the first is ahead by
+    failing less. `low` and `high` bound it at the level of the test. `p` is two-sided and of the
+    last look alone; it counts where it is at most `nominal`, the level that is left there for this
+    pair.
     """
 
     first: str
@@ -107,8 +109,8 @@ class Pair(PairTest):
     """A test of two optimizers, and what else is said of them.
 
     `probability_of_improvement` is that of a trial of `first` to beat one of `second`, where a
-    failed one loses. `test_set_half_width` is how far the choice of test images alone may move the
-    difference.
+    failed one loses. `test_set_half_width` is how far the choice of test examples alone may move
+    the difference.
     """
 
     probability_of_improvement: float
@@ -146,16 +148,17 @@ class Comparison:
 
     `best` is None where every trial failed. Another optimizer may be ahead of it by `bound` at
     most, None where that is unknown. `verdict` says so in a sentence, `details` what else belongs
-    to it. `target_accuracy` is on the validation images. `n_steps` counts updates of all trials.
+    to it. `target` is a validation score. `n_steps` counts updates of all trials.
     """
 
     dataset: Dataset
+    score: Score
     n_parameters: int
     n_trials: int
     n_steps: int
     confidence: float
     margin: float
-    target_accuracy: float | None
+    target: float | None
     best: str | None
     bound: float | None
     n_seeds: int
@@ -170,14 +173,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """Test images that the ranking's first optimizer got wrong.
+    """Test pictures that the ranking's first optimizer got wrong; none where data are no pictures.
 
-    Those that most of its confirmation trials at the tuned rate mistook, most often first: images
-    `(n, height, width, channels) uint8`; `actual` and `predicted`, the most frequent mistake,
-    index the class names; `n_wrong` counts the trials. All of these `(n,)`.
+    Those that most of its confirmation trials at the tuned rate mistook, most often first: pictures
+    `(n, height, width, channels) uint8`, where 255 is the training split's largest value; `actual`
+    and `predicted`, the most frequent mistake, index the class names; `n_wrong` counts the trials.
+    All of these `(n,)`.
     """
 
-    images: UInt8Array
+    pictures: UInt8Array
     actual: IntArray
     predicted: IntArray
     n_wrong: IntArray
@@ -195,7 +199,7 @@ class OptimizerMetrics:
     An earlier commit's file may have them under longer names.
     """
 
-    accuracy: Annotated[FiniteFloat | None, _called("accuracy", "test_accuracy")] = None
+    score: Annotated[FiniteFloat | None, _called("score", "accuracy", "test_accuracy")] = None
     low: Annotated[FiniteFloat | None, _called("low", "test_accuracy_low")] = None
     high: Annotated[FiniteFloat | None, _called("high", "test_accuracy_high")] = None
     rate: Annotated[FiniteFloat | None, _called("rate", "learning_rate")] = None
@@ -227,17 +231,17 @@ class CurvePoint:
     split: Literal["train", "validation"]
     epoch: int
     loss: float
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
+    score: float
+    score_low: float
+    score_high: float
 
 
 @dataclass(frozen=True)
-class AccuracyPoint:
-    """An optimizer's test accuracy with its interval."""
+class ScorePoint:
+    """An optimizer's test score with its interval."""
 
     optimizer: str
-    test_accuracy: float | None
+    test_score: float | None
     low: float | None
     high: float | None
 
@@ -246,14 +250,14 @@ class AccuracyPoint:
 class TuningPoint:
     """One learning rate of an optimizer's grid.
 
-    `validation_accuracy` is the mean over the completed tuning trials, None without any;
+    `validation_score` is the mean over the completed tuning trials, None without any;
     `choice` says which rate is `tuned`, which `configured`, and which `both`.
     """
 
     optimizer: str
     learning_rate_factor: float
     learning_rate: float
-    validation_accuracy: float | None
+    validation_score: float | None
     n_trials: int
     n_failed: int
     choice: Choice
@@ -263,7 +267,7 @@ class TuningPoint:
 class ConfusionCell:
     """What an optimizer's networks take a class for.
 
-    `share` is the fraction of the test images of class `actual` that are taken for `predicted`,
+    `share` is the fraction of the test examples of class `actual` that are taken for `predicted`,
     over the optimizer's completed confirmation trials at the tuned rate.
     """
 
@@ -271,6 +275,22 @@ class ConfusionCell:
     actual: str
     predicted: str
     share: float
+
+
+@dataclass(frozen=True)
+class FittedPoint:
+    """A test example and what the networks of the ranking's first optimizer make of it.
+
+    Over its completed confirmation trials at the tuned rate: mean, lowest and highest. `output` is
+    the place of the value where there are several for an example.
+    """
+
+    optimizer: str
+    output: int
+    actual: float
+    predicted: float
+    predicted_low: float
+    predicted_high: float
 
 
 # Of the project's folder
@@ -281,6 +301,7 @@ PAIRS = Csv("pairs.csv", Pair)
 MISTAKES = Arrays("mistakes.npz", Mistakes)
 # Of plots
 CURVES = Csv("curves.csv", CurvePoint)
-ACCURACIES = Csv("accuracy.csv", AccuracyPoint)
+SCORES = Csv("scores.csv", ScorePoint)
 TUNING = Csv("tuning.csv", TuningPoint)
 CONFUSION = Csv("confusion.csv", ConfusionCell)
+FITTED = Csv("fitted.csv", FittedPoint)

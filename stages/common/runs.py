@@ -33,17 +33,17 @@ class _Row:
 class Completed(_Row):
     """A trial that was trained to its end; scores are of the last epoch.
 
-    Losses are mean cross-entropies in nats, accuracies fractions. Training scores are means over
-    the epoch's minibatches, each before its update.
+    Cross-entropies are in nats. Training losses and scores are means over the epoch's minibatches,
+    each before its update. `best_epoch` is that of the best validation score.
     """
 
     outcome: Literal["completed"] = "completed"
     train_loss: float
-    train_accuracy: float
+    train_score: float
     validation_loss: float
-    validation_accuracy: float
+    validation_score: float
     best_epoch: int
-    best_validation_accuracy: float
+    best_validation_score: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +73,9 @@ class EpochRow:
     seed: int
     epoch: int
     train_loss: float
-    train_accuracy: float
+    train_score: float
     validation_loss: float
-    validation_accuracy: float
+    validation_score: float
 
 
 @dataclass(frozen=True)

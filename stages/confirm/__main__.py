@@ -23,7 +23,13 @@ def main() -> None:
     first = read_first_looks(params)
     with open_workers() as workers:
         confirmed = confirm(
-            params, dataset, data, test, first, store_folder=locate_store(), workers=workers
+            params,
+            dataset,
+            data,
+            test,
+            first,
+            store_folder=locate_store(),
+            workers=workers,
         )
     ROWS.write(CONFIRMATION, confirmed.rows)
     PREDICTIONS.write(CONFIRMATION, confirmed.predictions)

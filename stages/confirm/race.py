@@ -8,24 +8,22 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-
 from stages.common.confirmation import (
     ConfirmationRow,
     Predictions,
     Rate,
     Scored,
     Unscored,
-    accuracies_by_seed,
+    scores_by_seed,
 )
 from stages.common.console import Progress, notice
 from stages.common.data import Dataset, Examples
 from stages.common.errors import InputError
-from stages.common.files import FloatArray, UInt8Array
+from stages.common.files import FloatArray
 from stages.common.params import FIRST_LOOK, Params, fresh_seeds
 from stages.common.runs import ALL_WEIGHTS, RUN, RUNS, TRIALS, WEIGHTS, Completed, Run
-from stages.confirm.scoring import score_weights
+from stages.common.score import score_of
+from stages.confirm.scoring import Scorer, TestScore, gather
 from stages.engine.models import build_network
 from stages.engine.runner import Runner
 from stages.engine.store import digest_examples, prune
@@ -108,20 +106,21 @@ def confirm(
     store_folder: Path,
     workers: Workers,
 ) -> Confirmed:
-    """Scores the first fresh seeds on the test images, then runs the race to its end.
+    """Scores the first fresh seeds on the test examples, then runs the race to its end.
 
     In every round the optimizers that are still in it are trained with the same further seeds, all
-    at once. Settings are fixed before; nothing is chosen by the test images but who goes on.
+    at once. Settings are fixed before; nothing is chosen by the test examples but who goes on.
 
     Raises:
         InputError: If the workers cannot go on.
     """
     started_s = time.time()
+    score = score_of(params.task)
     field = _Field(params, dataset, test, first)
     rules = Rules(
         margin=params.comparison.margin,
         confidence=params.comparison.confidence,
-        resolution=1 / dataset.n_test,
+        resolution=score.resolution(dataset.n_test),
         at_most=params.confirmation.at_most,
     )
     works: dict[str, Work] = {}
@@ -140,7 +139,7 @@ def confirm(
         ]
         label = f"confirm, {n_seeds} to {race.next_n_seeds} seeds"
         with Progress(label, len(jobs), "trials") as progress:
-            results = Runner(data, workers, store_folder, progress).run(jobs)
+            results = Runner(data, workers, store_folder, progress, score).run(jobs)
         for (work, _), result in zip(jobs, results, strict=True):
             field.add(work.name, result)
     _tell(race, len(first))
@@ -158,22 +157,28 @@ def _tell(race: Race, n_optimizers: int) -> None:
 
 
 class _Field:
-    """All optimizers' trials with fresh seeds, scored on the test images as they come."""
+    """All optimizers' trials with fresh seeds, scored on the test examples as they come."""
 
     def __init__(
-        self, params: Params, dataset: Dataset, test: Examples, first: Mapping[str, FirstLook]
+        self,
+        params: Params,
+        dataset: Dataset,
+        test: Examples,
+        first: Mapping[str, FirstLook],
     ) -> None:
-        self._test, self._first = test, first
-        self._model: keras.Model = build_network(params.model, dataset).model
+        self._first, self._n_test = first, dataset.n_test
+        self._sign = score_of(params.task).sign
+        model = build_network(params.model, dataset).model
+        self._scorer = Scorer(model, params.task, dataset.scaling, test)
         self._rows: dict[str, list[ConfirmationRow]] = {name: [] for name in first}
-        self._predictions: dict[str, list[UInt8Array]] = {name: [] for name in first}
+        self._scored: dict[str, list[TestScore]] = {name: [] for name in first}
         for name, look in first.items():
             for result in look.results:
                 self.add(name, result)
 
     def scores(self) -> dict[str, FloatArray]:
-        """Test accuracies at the tuned rate by seed."""
-        return {name: accuracies_by_seed(self._tuned(name)) for name in self._first}
+        """Test scores at the tuned rate by seed; the greater, the better."""
+        return {name: self._sign * scores_by_seed(self._tuned(name)) for name in self._first}
 
     def trial(self, name: str, seed: int) -> Trial:
         """A further one, at the tuned rate."""
@@ -192,29 +197,23 @@ class _Field:
         if not isinstance(row, Completed):
             self._rows[name].append(Unscored(**about, outcome=row.outcome))
             return
-        score = score_weights(self._model, result.weights, self._test)
+        found = self._scorer.score(result.weights)
         self._rows[name].append(
             Scored(
                 **about,
-                validation_accuracy=row.validation_accuracy,
-                best_validation_accuracy=row.best_validation_accuracy,
-                test_accuracy=score.accuracy,
-                test_loss=score.loss,
+                validation_score=row.validation_score,
+                best_validation_score=row.best_validation_score,
+                test_score=found.score,
+                test_loss=found.loss,
             )
         )
         if rate == "tuned":
-            self._predictions[name].append(score.predictions)
+            self._scored[name].append(found)
 
     def confirmed(self) -> Confirmed:
-        n_test = len(self._test.labels)
         return Confirmed(
             rows=tuple(row for name in self._first for row in self._rows[name]),
-            predictions=Predictions(
-                tuple(
-                    np.array(self._predictions[name], np.uint8).reshape(-1, n_test)
-                    for name in self._first
-                )
-            ),
+            predictions=gather((self._scored[name] for name in self._first), self._n_test),
         )
 
     def _tuned(self, name: str) -> list[ConfirmationRow]:

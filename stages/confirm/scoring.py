@@ -1,45 +1,83 @@
-"""Scores of trained networks on the test images."""
+"""Scores of trained networks on the test examples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
-from scipy.special import log_softmax
+import tensorflow as tf
 
-from stages.common.data import Examples
-from stages.common.files import FloatArray, UInt8Array
+from stages.common.confirmation import Predictions
+from stages.common.data import Examples, Scaling
+from stages.common.files import Array, FloatArray
+from stages.common.params import Task
+from stages.engine.objective import build_objective
 
 CHUNK = 1000
 
 
 @dataclass(frozen=True)
 class TestScore:
-    """One network on the test images: the classes it predicts `(n,)`, accuracy, loss in nats."""
+    """One network on the test examples.
 
-    predictions: UInt8Array
-    accuracy: float
+    `predictions` are `(n_test,)` classes or `(n_test, n_outputs) float32` in the targets' units,
+    `scores` `(n_test,) float64`, what each example adds to the mean `score`.
+    """
+
+    predictions: Array
+    scores: FloatArray
+    score: float
     loss: float
 
 
-def score_weights(model: keras.Model, weights: Sequence[FloatArray], test: Examples) -> TestScore:
-    """Scores a trial's final weights.
+class Scorer:
+    """A network that takes trials' weights in turn.
 
     Args:
-        model: A network that gives logits.
-        weights: In the order of `model.weights`.
-        test: The test images, which nothing has been chosen by.
+        model: Gives logits or scaled values.
+        task: What is learned, and what it is judged by.
+        scaling: Of the targets.
+        test: The test examples, which nothing has been chosen by.
     """
-    model.set_weights(weights)
-    chunks = range(0, len(test.images), CHUNK)
-    logits = np.concatenate(
-        [model(test.images[start : start + CHUNK], training=False) for start in chunks]
-    )
-    predictions = logits.argmax(axis=1).astype(np.uint8)
-    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
-    own = np.take_along_axis(log_probabilities, test.labels[:, np.newaxis].astype(int), axis=1)
-    return TestScore(
-        predictions=predictions,
-        accuracy=float(np.mean(predictions == test.labels)),
-        loss=float(-own.mean()),
-    )
+
+    def __init__(self, model: keras.Model, task: Task, scaling: Scaling, test: Examples) -> None:
+        self._model, self._scaling, self._test = model, scaling, test
+        self._objective = build_objective(task, scaling, test.targets)
+
+    def score(self, weights: Sequence[FloatArray]) -> TestScore:
+        """Scores a trial's final weights, which are in the order of `model.weights`."""
+        self._model.set_weights(weights)
+        inputs, targets = self._test.inputs, self._test.targets
+        chunks = range(0, len(inputs), CHUNK)
+        outputs = np.concatenate(
+            [self._model(inputs[start : start + CHUNK], training=False) for start in chunks]
+        ).astype(np.float64)
+        if targets.ndim > 1:
+            targets = targets.astype(np.float64)
+        given = tf.constant(targets), tf.constant(outputs)
+        scores = np.asarray(self._objective.scores(*given), np.float64)
+        return TestScore(
+            predictions=self._predict(outputs),
+            scores=scores,
+            score=float(scores.mean()),
+            loss=float(np.mean(self._objective.losses(*given))),
+        )
+
+    def _predict(self, outputs: FloatArray) -> Array:
+        if self._scaling.target_scale:
+            units = outputs * self._scaling.target_scale + self._scaling.target_offset
+            return units.astype(np.float32)
+        classes: Array = outputs.argmax(axis=1)
+        return classes.astype(np.min_scalar_type(outputs.shape[1] - 1))
+
+
+def gather(scored: Iterable[Sequence[TestScore]], n_test: int) -> Predictions:
+    """What the stage hands on of all optimizers' networks."""
+    values: list[Array] = []
+    scores: list[FloatArray] = []
+    for found in scored:
+        values.append(
+            np.array([one.predictions for one in found] or np.zeros((0, n_test), np.uint8))
+        )
+        scores.append(np.mean([one.scores for one in found], axis=0) if found else np.zeros(0))
+    return Predictions(tuple(values), tuple(scores))

@@ -6,26 +6,21 @@ the files of a data set in MNIST's format; then name it in `DATASETS`.
 
 import os
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from stages.common.data import RAW_ARRAYS, RawArrays, RawFile, Source
 from stages.common.errors import InputError, quoted
-from stages.common.files import UInt8Array
+from stages.common.files import Array
 from stages.common.memory import check_fits
 from stages.common.params import DatasetParams
+from stages.download.custom import obtain_custom
 from stages.download.fetch import fetch
+from stages.download.raw import IDX_NAMES, write_raw
 
 Obtain = Callable[[DatasetParams, Path], Source]
 
-_IDX_NAMES = (
-    "train-images-idx3-ubyte.gz",
-    "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz",
-    "t10k-labels-idx1-ubyte.gz",
-)
 _DIGITS = tuple("0123456789")
 
 
@@ -47,8 +42,8 @@ def obtain(dataset: DatasetParams, folder: Path) -> Source:
 def _published(
     class_names: Sequence[str], mirrors: Sequence[str], files: Sequence[tuple[int, str]]
 ) -> Obtain:
-    """A data set in MNIST's four files, given as (bytes, SHA-256) in the order of `_IDX_NAMES`."""
-    raw_files = tuple(RawFile(name, *file) for name, file in zip(_IDX_NAMES, files, strict=True))
+    """A data set in MNIST's four files, given as (bytes, SHA-256) in the order of `IDX_NAMES`."""
+    raw_files = tuple(RawFile(name, *file) for name, file in zip(IDX_NAMES, files, strict=True))
 
     def download(dataset: DatasetParams, folder: Path) -> Source:
         first = os.environ.get("DATASET_MIRROR")
@@ -71,7 +66,7 @@ def digits(dataset: DatasetParams, folder: Path) -> Source:
 
     bunch = load_digits()
     images = bunch.images.astype(np.uint8)[..., np.newaxis]
-    labels = bunch.target.astype(np.uint8)
+    labels = bunch.target.astype(np.int32)
     is_test = np.arange(len(labels)) % 5 == 4
     arrays = RawArrays(images[~is_test], labels[~is_test], images[is_test], labels[is_test])
     return _made(dataset, folder, arrays, _DIGITS, "scikit-learn, sklearn.datasets.load_digits")
@@ -80,7 +75,7 @@ def digits(dataset: DatasetParams, folder: Path) -> Source:
 def simulated(dataset: DatasetParams, folder: Path) -> Source:
     """One random prototype image per class, plus normal noise; labels uniform and balanced."""
     settings = dataset.simulated
-    # Of each image the pixels as float32 three times over and as uint8, and its labels.
+    # Of each image the pixels as float32 three times over and as uint8, and its label.
     n_pixels = settings.height * settings.width
     n_images = max(settings.n_train, settings.n_test)
     n_bytes = n_images * (13 * n_pixels + 24) + settings.n_classes * 12 * n_pixels
@@ -89,8 +84,8 @@ def simulated(dataset: DatasetParams, folder: Path) -> Source:
     shape = (settings.height, settings.width, 1)
     prototypes = generator.uniform(0, 255, (settings.n_classes, *shape)).astype(np.float32)
 
-    def draw(n: int) -> tuple[UInt8Array, UInt8Array]:
-        labels = generator.permutation(np.arange(n) % settings.n_classes).astype(np.uint8)
+    def draw(n: int) -> tuple[Array, Array]:
+        labels = generator.permutation(np.arange(n) % settings.n_classes).astype(np.int32)
         images = generator.standard_normal((n, *shape), dtype=np.float32)
         images *= 255 * settings.noise
         images += prototypes[labels]
@@ -108,9 +103,7 @@ def _made(
     class_names: tuple[str, ...],
     origin: str,
 ) -> Source:
-    RAW_ARRAYS.write(folder, arrays)
-    content = (folder / RAW_ARRAYS.name).read_bytes()
-    file = RawFile(RAW_ARRAYS.name, len(content), sha256(content).hexdigest())
+    file = write_raw(folder, RAW_ARRAYS.name, RAW_ARRAYS.encode(arrays))
     return Source(dataset.name, "npz", (origin,), class_names, (file,))
 
 
@@ -173,4 +166,5 @@ DATASETS: dict[str, Obtain] = {
         ),
     ),
     "simulated": simulated,
+    "custom": obtain_custom,
 }

@@ -37,7 +37,7 @@ def open_cluster(address: str) -> Iterator["Cluster"]:
     notice(f"trials go to the Dask scheduler at {address}")
     if not is_encrypted and not is_loopback(host):
         notice(
-            "without TLS, whoever is on the way there can read the images and run programs here "
+            "without TLS, whoever is on the way there can read the examples and run programs here "
             "(docs/cluster.md)"
         )
     try:

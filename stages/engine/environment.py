@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.imports import PROJECT, imported_files
-from stages.common.own import own_files
+from stages.common.own import name_of, trial_files
 from stages.common.params import Params
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -64,8 +64,8 @@ def describe_environment() -> Environment:
 
 
 def digest_own(name: str, params: Params) -> str:
-    """SHA-256 of the own code that the optimizer of that name is made of; empty without any."""
-    files = own_files(f"optimizers.{name}.class_name", params.optimizers[name].class_name)
+    """SHA-256 of the own code that this optimizer's trials run; empty without any."""
+    files = trial_files(name, params.model, params.optimizers[name])
     return digest_source(files) if files else ""
 
 
@@ -73,14 +73,18 @@ def digest_source(files: Iterable[Path], root: Path = PROJECT) -> str:
     """SHA-256 of what code does; comments, layout and docstrings do not count.
 
     Args:
-        files: Relative to `root`; their names count.
+        files: Relative to `root`, or absolute; their names count.
         root: The folder that they are in.
     """
     digest = hashlib.sha256()
     for path in files:
-        tree = ast.parse((root / path).read_bytes())
+        content = (root / path).read_bytes()
+        if path.suffix != ".py":  # of an installed package, compiled
+            digest.update(f"{name_of(path)}\n".encode() + content)
+            continue
+        tree = ast.parse(content)
         for node in ast.walk(tree):
             if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
                 del node.body[0]
-        digest.update(f"{path}\n{ast.dump(tree)}\n".encode())
+        digest.update(f"{name_of(path)}\n{ast.dump(tree)}\n".encode())
     return digest.hexdigest()

@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from stages.common.data import Examples
+from stages.common.data import Examples, Scaling
+from stages.common.params import Task
 from stages.engine.determinism import allow_avx512
 from stages.engine.models import Network, initialise, is_slow_in_xla
+from stages.engine.objective import Objective, build_objective
 
 VALIDATION_CHUNK = 1000
 # TensorFlow reads its functions' source when it traces them, and Python 3.11 cannot parse in two
@@ -27,34 +29,36 @@ _TRACING = threading.Lock()
 
 @dataclass(frozen=True)
 class Scores:
-    """Mean cross-entropy in nats and accuracy, a fraction."""
+    """Mean loss and score over examples."""
 
     loss: float
-    accuracy: float
+    score: float
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """A split for TensorFlow: images as they are, labels `(n,) int32`."""
+    """A split for TensorFlow: inputs and targets as `Examples` has them, and how it is judged."""
 
-    images: tf.Tensor
-    labels: tf.Tensor
+    inputs: tf.Tensor
+    targets: tf.Tensor
+    objective: Objective
 
 
-def to_tensors(examples: Examples) -> Tensors:
-    return Tensors(tf.constant(examples.images), tf.constant(examples.labels.astype(np.int32)))
+def to_tensors(examples: Examples, task: Task, scaling: Scaling) -> Tensors:
+    objective = build_objective(task, scaling, examples.targets)
+    return Tensors(tf.constant(examples.inputs), tf.constant(examples.targets), objective)
 
 
 class Slot:
     """A network, an optimizer and the compiled epoch, set afresh for every trial.
 
     Args:
-        network: Gives logits.
+        network: Gives logits or scaled values.
         optimizer: Not built yet.
         factor: What the optimizer multiplies its learning rate by.
         train: Training examples, which slots may share.
         validation: Validation examples.
-        batch_size: Images per step; an epoch's last minibatch may be smaller, as in Keras.
+        batch_size: Examples per step; an epoch's last minibatch may be smaller, as in Keras.
         jit_compile: Whether XLA compiles the epoch; see `resolve_jit_compile`.
     """
 
@@ -73,7 +77,7 @@ class Slot:
             allow_avx512()
         self._network, self._optimizer, self._factor = network, optimizer, factor
         self.model = model = network.model
-        self.n_train, self._n_validation = len(train.labels), len(validation.labels)
+        self.n_train, self._n_validation = len(train.targets), len(validation.targets)
         self.n_steps_per_epoch = ceil(self.n_train / batch_size)
         optimizer.build(model.trainable_variables)
         self._optimizer_variables = [(v, v.numpy()) for v in optimizer.variables]
@@ -136,49 +140,48 @@ def _train_epoch(
     weights = model.trainable_variables
 
     def step(indices: tf.Tensor) -> Sums:
-        labels = tf.gather(data.labels, indices)
+        targets = tf.gather(data.targets, indices)
         with tf.GradientTape() as tape:
-            logits = model(tf.gather(data.images, indices), training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            outputs = model(tf.gather(data.inputs, indices), training=True)
+            losses = data.objective.losses(targets, outputs)
             loss = tf.add_n([tf.reduce_mean(losses), *model.losses])
             scaled_loss = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, [weight.value for weight in weights])
         optimizer.apply(gradients, weights)
-        return _sums(losses, logits, labels)
+        return _sums(losses, data.objective.scores(targets, outputs))
 
     return lambda order: _sum_over(step, order, batch_size)
 
 
 def _score(model: keras.Model, data: Tensors) -> Callable[[], Sums]:
     def score(indices: tf.Tensor) -> Sums:
-        labels = tf.gather(data.labels, indices)
-        logits = model(tf.gather(data.images, indices), training=False)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        return _sums(losses, logits, labels)
+        targets = tf.gather(data.targets, indices)
+        outputs = model(tf.gather(data.inputs, indices), training=False)
+        losses = data.objective.losses(targets, outputs)
+        return _sums(losses, data.objective.scores(targets, outputs))
 
-    return lambda: _sum_over(score, tf.range(len(data.labels)), VALIDATION_CHUNK)
+    return lambda: _sum_over(score, tf.range(len(data.targets)), VALIDATION_CHUNK)
 
 
 def _sum_over(step: Callable[[tf.Tensor], Sums], indices: tf.Tensor, size: int) -> Sums:
     """Adds up a step's sums over chunks of the indices; a smaller one may come last."""
     n_full, n_left = divmod(len(indices), size)
-    loss, n_correct = tf.constant(0.0), tf.constant(0)
+    loss, score = tf.constant(0.0), tf.constant(0.0)
     if n_full:
         chunks = tf.reshape(indices[: n_full * size], (n_full, size))
         for index in tf.range(n_full):
-            step_loss, step_correct = step(chunks[index])
-            loss, n_correct = loss + step_loss, n_correct + step_correct
+            step_loss, step_score = step(chunks[index])
+            loss, score = loss + step_loss, score + step_score
     if n_left:
-        step_loss, step_correct = step(indices[n_full * size :])
-        loss, n_correct = loss + step_loss, n_correct + step_correct
-    return loss, n_correct
+        step_loss, step_score = step(indices[n_full * size :])
+        loss, score = loss + step_loss, score + step_score
+    return loss, score
 
 
-def _sums(losses: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor) -> Sums:
-    is_correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels)
-    return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(is_correct, tf.int32))
+def _sums(losses: tf.Tensor, scores: tf.Tensor) -> Sums:
+    return tf.reduce_sum(losses), tf.reduce_sum(scores)
 
 
 def _as_scores(sums: Sums, n: int) -> Scores:
-    loss, n_correct = sums
-    return Scores(loss=float(loss) / n, accuracy=int(n_correct) / n)
+    loss, score = map(float, sums)
+    return Scores(loss=loss / n, score=score / n)

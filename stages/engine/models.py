@@ -1,9 +1,10 @@
 """The networks.
 
-A network takes raw `uint8` pixels: its first layer divides by the largest pixel of the training
-split. It ends in logits, since the cross-entropy of logits is exact where that of a softmax output
-must clip; `save_model` adds the softmax. To add a network, write a function like `mlp` and name it
-in `MODELS`.
+A network takes inputs as the person has them: its first layer scales them by the training split.
+For classes it ends in logits, since the cross-entropy of logits is exact where that of a softmax
+output must clip; for numbers in values of about the size of 1. `save_model` adds what turns them
+into probabilities, or into the units of the targets. To add a network, write a function like `mlp`
+and name it in `MODELS`; one of the user's own needs none of this.
 """
 
 import math
@@ -26,23 +27,29 @@ from stages.common.data import Dataset
 from stages.common.errors import InputError, quoted
 from stages.common.files import replacing, write_archive
 from stages.common.memory import check_fits
-from stages.common.params import Model
+from stages.common.own import load_own, told_in_own_code
+from stages.common.params import BuiltInModel, Model, OwnModel
 
 _BUILDING = threading.Lock()
 
 
-def mlp(pixels: keras.KerasTensor, settings: Model) -> keras.KerasTensor:
-    """Dense hidden layers on the flattened image; with `[100]` the textbook's 784-100-10."""
-    return _dense(layers.Flatten(name="flatten")(pixels), settings)
+def mlp(inputs: keras.KerasTensor, settings: BuiltInModel) -> keras.KerasTensor:
+    """Dense hidden layers on the flattened input; with `[100]` the textbook's 784-100-10."""
+    return _dense(layers.Flatten(name="flatten")(inputs), settings)
 
 
-def cnn(pixels: keras.KerasTensor, settings: Model) -> keras.KerasTensor:
+def cnn(inputs: keras.KerasTensor, settings: BuiltInModel) -> keras.KerasTensor:
     """Two convolutions, each halved by pooling, then dense hidden layers.
 
     Source: `2c2d` of DeepOBS, F. Schneider, L. Balles and P. Hennig, 2019, arXiv:1903.05499, which
         has hidden_units [1024], relu and no dropout. Initial weights are Keras's defaults here.
     """
-    hidden = pixels
+    if len(inputs.shape) != 4:
+        raise InputError(
+            f"params.yaml: model.name: cnn needs pictures, (height, width, channels), not examples "
+            f"of the shape {inputs.shape[1:]}; should be mlp or a network of your own"
+        )
+    hidden = inputs
     for index, filters in enumerate((32, 64), start=1):
         hidden = layers.Conv2D(
             filters, 5, padding="same", activation=settings.activation, name=f"convolution_{index}"
@@ -51,7 +58,7 @@ def cnn(pixels: keras.KerasTensor, settings: Model) -> keras.KerasTensor:
     return _dense(layers.Flatten(name="flatten")(hidden), settings)
 
 
-def _dense(hidden: keras.KerasTensor, settings: Model) -> keras.KerasTensor:
+def _dense(hidden: keras.KerasTensor, settings: BuiltInModel) -> keras.KerasTensor:
     for index, units in enumerate(settings.hidden_units, start=1):
         hidden = layers.Dense(units, settings.activation, name=f"hidden_{index}")(hidden)
         if settings.dropout:
@@ -59,7 +66,7 @@ def _dense(hidden: keras.KerasTensor, settings: Model) -> keras.KerasTensor:
     return hidden
 
 
-MODELS: dict[str, Callable[[keras.KerasTensor, Model], keras.KerasTensor]] = {
+MODELS: dict[str, Callable[[keras.KerasTensor, BuiltInModel], keras.KerasTensor]] = {
     "mlp": mlp,
     "cnn": cnn,
 }
@@ -79,26 +86,28 @@ class Network:
 
 
 def build_network(settings: Model, dataset: Dataset, n_copies: int = 1) -> Network:
-    """The network from `(n, height, width, channels) uint8` to `(n, n_classes) float32` logits.
+    """The network from `(n, *input_shape)` to `(n, n_outputs) float32`: logits, or scaled values.
 
     Args:
         settings: Which network.
-        dataset: The shape of its input, and the classes.
+        dataset: The shapes of its input and output, and the scaling of its input.
         n_copies: How many times its weights must fit into the memory.
 
     Raises:
-        InputError: If `model.name` is in no catalogue, a weight has no initializer, or the weights
-            do not fit into the memory.
+        InputError: If there is no such network, it does not fit the data, a weight has no
+            initializer, or the weights do not fit into the memory.
     """
-    if settings.name not in MODELS:
+    if isinstance(settings, BuiltInModel) and settings.name not in MODELS:
         known = ", ".join(MODELS)
         raise InputError(
-            f"params.yaml: model.name: no model {quoted(settings.name)}; known: {known}"
+            f"params.yaml: model.name: no model {quoted(settings.name)}; known: {known}, or one of "
+            "your own, models/FILE.py:FUNCTION"
         )
+    build = load_own("model.name", settings.name) if isinstance(settings, OwnModel) else None
     recorded: dict[int, tuple[keras.Variable, Callable[..., Any]]] = {}
     # Keras counts automatic names by thread; in a fresh one every model gets the same.
     with _BUILDING, _recording_initializers(recorded, n_copies), ThreadPoolExecutor(1) as fresh:
-        model = fresh.submit(_build_model, settings, dataset).result()
+        model = fresh.submit(_build_model, settings, dataset, build).result()
     bare = [weight.path for weight in model.weights if id(weight) not in recorded]
     if bare:
         raise InputError(
@@ -112,13 +121,56 @@ def build_network(settings: Model, dataset: Dataset, n_copies: int = 1) -> Netwo
     )
 
 
-def _build_model(settings: Model, dataset: Dataset) -> keras.Model:
-    shape = (dataset.height, dataset.width, dataset.channels)
-    pixels = layers.Input(shape, dtype="uint8", name="pixels")
-    scaled = layers.Rescaling(1 / dataset.pixel_maximum, name="scale")(pixels)
+def _build_model(
+    settings: Model, dataset: Dataset, build: Callable[..., Any] | None
+) -> keras.Model:
+    inputs = layers.Input(dataset.input_shape, dtype=dataset.input_dtype, name="inputs")
+    scaled, scaling = inputs, dataset.scaling
+    if scaling.input_scale:
+        scale, offset = map(_plain, (scaling.input_scale, scaling.input_offset))
+        scaled = layers.Rescaling(scale, offset, name="scale")(inputs)
+    if isinstance(settings, OwnModel):
+        outputs = _build_own(settings, dataset, scaled, build)
+        return keras.Model(inputs, outputs, name=settings.name.rpartition(":")[2])
+    if not scaling.input_scale:
+        raise InputError(
+            f"params.yaml: model.name: {settings.name} needs uint8 or float32 inputs; int32 ones "
+            "are for a network of your own, with an embedding"
+        )
     hidden = MODELS[settings.name](scaled, settings)
-    logits = layers.Dense(len(dataset.class_names), name="logits")(hidden)
-    return keras.Model(pixels, logits, name=settings.name)
+    name = "logits" if dataset.class_names else "values"
+    outputs = layers.Dense(dataset.n_outputs, name=name)(hidden)
+    return keras.Model(inputs, outputs, name=settings.name)
+
+
+def _plain(numbers: tuple[float, ...]) -> float | list[float]:
+    return numbers[0] if len(numbers) == 1 else list(numbers)
+
+
+def _build_own(
+    settings: OwnModel, dataset: Dataset, scaled: keras.KerasTensor, build: Any
+) -> keras.KerasTensor:
+    """The outputs of the user's own network for scaled inputs, once it is seen to fit."""
+    fault = f"params.yaml: model.name: {settings.name}"
+    with told_in_own_code("model.name", settings.name):
+        model = build(dataset.input_shape, dataset.n_outputs, **settings.arguments)
+        if not isinstance(model, keras.Model):
+            raise InputError(f"{fault} returns {type(model).__name__}; should be a keras.Model")
+        outputs = model(scaled)
+    shape = getattr(outputs, "shape", type(outputs).__name__)
+    if shape != (None, dataset.n_outputs):
+        raise InputError(
+            f"{fault} gives {shape}; should be {(None, dataset.n_outputs)}: for each example "
+            f"{dataset.n_outputs} {'logits' if dataset.class_names else 'values'}"
+        )
+    last = model.layers[-1]
+    activation = getattr(last, "activation", None)
+    ends = keras.activations.softmax, keras.activations.sigmoid
+    if dataset.class_names and (isinstance(last, layers.Softmax) or activation in ends):
+        raise InputError(
+            f"{fault} ends in probabilities; should end in logits, without an activation"
+        )
+    return outputs
 
 
 @contextmanager
@@ -185,16 +237,24 @@ def is_slow_in_xla(network: Network) -> bool:
     return has_convolution or bool(network.random_states)
 
 
-def save_model(model: keras.Model, path: Path) -> None:
-    """Saves the network, softmax added, as a `.keras` file whose bytes hold no date.
+def save_model(model: keras.Model, path: Path, dataset: Dataset) -> None:
+    """Saves the network as a `.keras` file whose bytes hold no date.
+
+    It gives the probabilities of the classes, or values in the units of the targets.
 
     Args:
-        model: A network that gives logits.
+        model: A network that gives logits or scaled values.
         path: Ends in `.keras`; `keras.models.load_model` reads it.
+        dataset: With the scaling of the targets.
     """
-    probabilities = layers.Softmax(name="probabilities")(model.output)
+    scaling = dataset.scaling
+    if scaling.target_scale:
+        scale, offset = map(_plain, (scaling.target_scale, scaling.target_offset))
+        last = layers.Rescaling(scale, offset, name="units")
+    else:
+        last = layers.Softmax(name="probabilities")
     with replacing(path) as temporary:
-        keras.Model(model.input, probabilities, name=model.name).save(temporary)
+        keras.Model(model.input, last(model.output), name=model.name).save(temporary)
         with zipfile.ZipFile(BytesIO(temporary.read_bytes())) as saved:
             members = {name: _undated(name, saved.read(name)) for name in saved.namelist()}
         temporary.write_bytes(write_archive(members))

@@ -9,6 +9,7 @@ from typing import Any
 from stages.common.console import Progress
 from stages.common.errors import InputError
 from stages.common.runs import Completed, Failed
+from stages.common.score import Score
 from stages.engine.store import TrialStore
 from stages.engine.trial import Data, LostTrialError, Trial, TrialResult, Work, Workers
 
@@ -20,10 +21,11 @@ class Runner:
     """Where trials run, where they are kept, and who is told how far they are."""
 
     def __init__(
-        self, data: Data, workers: Workers, store_folder: Path, progress: Progress
+        self, data: Data, workers: Workers, store_folder: Path, progress: Progress, score: Score
     ) -> None:
         self._data, self._workers, self._progress = data, workers, progress
         self._store = TrialStore(store_folder)
+        self._score = score
         self._n_kept = 0
         self._best: float | None = None
 
@@ -86,10 +88,12 @@ class Runner:
                 yield index, result
 
     def _note(self, results: Iterable[TrialResult]) -> None:
-        """Remembers the best validation accuracy, for the person who waits."""
+        """Remembers the best validation score, for the person who waits."""
         for result in results:
             if isinstance(result.row, Completed):
-                self._best = max(result.row.validation_accuracy, self._best or 0.0)
+                given = result.row.validation_score
+                known = given if self._best is None else self._best
+                self._best = max(given, known, key=self._score.merit)
 
     @property
     def _summary(self) -> str:

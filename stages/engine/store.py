@@ -122,7 +122,7 @@ def digest_examples(*splits: Examples) -> str:
     """SHA-256 of the arrays, their shapes included."""
     digest = hashlib.sha256()
     for split in splits:
-        for array in (split.images, split.labels):
-            digest.update(str(array.shape).encode())
+        for array in (split.inputs, split.targets):
+            digest.update(f"{array.shape} {array.dtype}".encode())
             digest.update(array.tobytes())
     return digest.hexdigest()

@@ -7,6 +7,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
+from dataclasses import asdict
 from functools import lru_cache
 from math import ceil, isfinite
 from typing import Any
@@ -14,10 +15,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from stages.common.data import Dataset
-from stages.common.errors import InputError, describe_refusal, one_line
-from stages.common.params import FIRST_LOOK, Params
+from stages.common.data import Dataset, Scaling
+from stages.common.errors import InputError, describe_refusal
+from stages.common.own import describe, place_in_own_code
+from stages.common.params import FIRST_LOOK, Params, Task
 from stages.common.runs import Completed, Diverged, EpochRow, Failed
+from stages.common.score import score_of
 from stages.engine.environment import Environment, digest_own
 from stages.engine.loop import Slot, Tensors, resolve_jit_compile, to_tensors
 from stages.engine.models import build_network
@@ -33,7 +36,11 @@ _making_tensors = threading.Lock()
 
 
 def plan_work(
-    name: str, params: Params, dataset: Dataset, data_digest: str, environment: Environment
+    name: str,
+    params: Params,
+    dataset: Dataset,
+    data_digest: str,
+    environment: Environment,
 ) -> Work:
     """What the trials of one optimizer have in common.
 
@@ -41,7 +48,7 @@ def plan_work(
         name: A key of `params.optimizers`.
         params: All parameters.
         dataset: What is known of the data.
-        data_digest: Of the images that train and validate; see `digest_examples`.
+        data_digest: Of the examples that train and validate; see `digest_examples`.
         environment: Of the workers.
 
     Raises:
@@ -58,8 +65,9 @@ def plan_work(
         "epochs": params.train.epochs,
         "batch_size": params.train.batch_size,
         "jit_compile": jit_compile,
-        "pixel_maximum": dataset.pixel_maximum,
-        "n_classes": len(dataset.class_names),
+        "task": params.task.model_dump(mode="json"),
+        "scaling": asdict(dataset.scaling),
+        "n_outputs": dataset.n_outputs,
         "data": data_digest,
         "own": own,
         **environment.deciding(jit_compile=jit_compile),
@@ -91,7 +99,7 @@ def train_trial(work: Work, data: Data, trial: Trial) -> TrialResult:
             while len(slots) >= N_SLOTS:
                 slots.popitem(last=False)
             with _making_tensors:
-                tensors = _make_tensors(data)
+                tensors = _make_tensors(data, work.params.task, work.dataset.scaling)
             slots[work.key] = build_slot(work, *tensors)
         slots.move_to_end(work.key)
         return run_trial(slots[work.key], work, trial)
@@ -106,7 +114,7 @@ def train_trial(work: Work, data: Data, trial: Trial) -> TrialResult:
         # TensorFlow writes what it traces to a file; a full disk says nothing of the optimizer.
         if isinstance(cause, OSError) and (refusal := describe_refusal(cause)):
             raise InputError(refusal) from None
-        reason = one_line(f"{type(cause).__name__}: {cause}")
+        reason = f"{describe(cause)}{place_in_own_code(error)}"
         row = Failed(**_about(work, trial, 0, 0), reason=reason)
         return TrialResult(row=row, curve=(), weights=())
 
@@ -126,9 +134,9 @@ def build_slot(work: Work, train: Tensors, validation: Tensors) -> Slot:
 
 
 @lru_cache(maxsize=1)
-def _make_tensors(data: Data) -> tuple[Tensors, Tensors]:
+def _make_tensors(data: Data, task: Task, scaling: Scaling) -> tuple[Tensors, Tensors]:
     """For all threads of a process."""
-    return to_tensors(data.train), to_tensors(data.validation)
+    return to_tensors(data.train, task, scaling), to_tensors(data.validation, task, scaling)
 
 
 def run_trial(slot: Slot, work: Work, trial: Trial) -> TrialResult:
@@ -148,7 +156,9 @@ def run_trial(slot: Slot, work: Work, trial: Trial) -> TrialResult:
         if n_epochs == work.params.train.epochs:
             slot.finish()
         validation = slot.validate()
-        is_finite = isfinite(training.loss) and isfinite(validation.loss)
+        is_finite = all(
+            isfinite(value) for value in (*vars(training).values(), *vars(validation).values())
+        )
         if is_finite:
             curve.append(
                 EpochRow(
@@ -157,9 +167,9 @@ def run_trial(slot: Slot, work: Work, trial: Trial) -> TrialResult:
                     seed=trial.seed,
                     epoch=n_epochs,
                     train_loss=training.loss,
-                    train_accuracy=training.accuracy,
+                    train_score=training.score,
                     validation_loss=validation.loss,
-                    validation_accuracy=validation.accuracy,
+                    validation_score=validation.score,
                 )
             )
     weights = tuple(slot.model.get_weights())
@@ -167,15 +177,16 @@ def run_trial(slot: Slot, work: Work, trial: Trial) -> TrialResult:
     # Max-pooling and a sigmoid can hide weights that are not finite from the loss.
     if not is_finite or not all(np.isfinite(array).all() for array in weights):
         return TrialResult(row=Diverged(**about), curve=tuple(curve), weights=())
-    last, best = curve[-1], max(curve, key=lambda row: row.validation_accuracy)
+    score = score_of(work.params.task)
+    last, best = curve[-1], max(curve, key=lambda row: score.merit(row.validation_score))
     row = Completed(
         **about,
         train_loss=last.train_loss,
-        train_accuracy=last.train_accuracy,
+        train_score=last.train_score,
         validation_loss=last.validation_loss,
-        validation_accuracy=last.validation_accuracy,
+        validation_score=last.validation_score,
         best_epoch=best.epoch,
-        best_validation_accuracy=best.validation_accuracy,
+        best_validation_score=best.validation_score,
     )
     kept = weights if trial.phase == "confirmation" else ()
     return TrialResult(row=row, curve=tuple(curve), weights=kept)

@@ -30,7 +30,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """The images that train and validate; sent to each worker once."""
+    """The examples that train and validate; sent to each worker once."""
 
     train: Examples
     validation: Examples
@@ -38,7 +38,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Work:
-    """What one optimizer's trials have in common, but for the images.
+    """What one optimizer's trials have in common, but for the examples.
 
     `params` names that optimizer alone, `configured_rate` is what a factor of 1 means, `own` is a
     digest of the user's own code, and `key` identifies all that decides the results.

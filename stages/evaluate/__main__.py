@@ -6,15 +6,16 @@ from stages.common.console import run_stage
 from stages.common.data import DATASET, PROCESSED, TEST
 from stages.common.params import load_params
 from stages.common.results import (
-    ACCURACIES,
     COMPARISON,
     CONFUSION,
     CURVES,
     EVALUATION,
+    FITTED,
     METRICS,
     MISTAKES,
     PAIRS,
     PLOTS,
+    SCORES,
     TUNING,
 )
 from stages.evaluate.comparison import evaluate
@@ -30,8 +31,9 @@ def main() -> None:
     PAIRS.write(EVALUATION, result.comparison.pairs)
     MISTAKES.write(EVALUATION, result.mistakes)
     CURVES.write(PLOTS, result.curves)
-    ACCURACIES.write(PLOTS, result.accuracies)
+    SCORES.write(PLOTS, result.scores)
     CONFUSION.write(PLOTS, result.confusion)
+    FITTED.write(PLOTS, result.fitted)
     TUNING.write(PLOTS, result.tuning)
 
 

@@ -5,13 +5,15 @@ Each check is a function from an experiment to its findings; `CHECKS` names them
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 
 from stages.common.confirmation import ConfirmationRow
 from stages.common.data import Dataset
-from stages.common.params import ComparisonParams, Model
+from stages.common.params import BuiltInModel, ComparisonParams, Model
 from stages.common.results import Finding, OptimizerResult, Pair
 from stages.common.runs import EpochRow, Run, TrialRow
+from stages.common.score import ACCURACY, R2, Score
 from stages.evaluate.criteria import grid_points
 from stages.evaluate.scored import ScoredRun
 from stages.evaluate.verdict import enumerate_names
@@ -30,6 +32,7 @@ class Experiment:
 
     dataset: Dataset
     model: Model
+    score: Score
     runs: Mapping[str, ScoredRun]
     results: Mapping[str, OptimizerResult]
     pairs: Sequence[Pair]
@@ -90,26 +93,26 @@ def check_failures(experiment: Experiment) -> Iterator[Finding]:
 
 def check_stuck(experiment: Experiment) -> Iterator[Finding]:
     """Some seeds end no better than guessing and others far better: two modes of success."""
-    chance = _chance(experiment.dataset.validation_counts)
+    chance = _chance(experiment, experiment.dataset.validation_counts)
     for name, run in experiment.runs.items():
-        accuracies = [row.validation_accuracy for row in run.tuned.completed]
-        n_stuck = sum(accuracy <= chance for accuracy in accuracies)
-        if 0 < n_stuck < len(accuracies):
-            low, high = failure_interval(n_stuck, len(accuracies), experiment.settings.confidence)
+        scores = [row.validation_score for row in run.tuned.completed]
+        n_stuck = sum(score <= chance for score in scores)
+        if 0 < n_stuck < len(scores):
+            low, high = failure_interval(n_stuck, len(scores), experiment.settings.confidence)
             yield Finding(
                 "stuck",
                 (name,),
-                f"{name}: {n_stuck} of {len(accuracies)} trials did no better than guessing "
+                f"{name}: {n_stuck} of {len(scores)} trials did no better than guessing "
                 f"({100 * low:.0f} to {100 * high:.0f} % may), so its mean describes no trial.",
                 "Set a lower learning_rate, or look for a better start.",
             )
 
 
 def check_still_improving(experiment: Experiment) -> Iterator[Finding]:
-    """Validation accuracy rose by more than the margin in the last fifth of the epochs."""
+    """The validation score gained more than the margin in the last fifth of the epochs."""
     rises = {}
     for name, run in experiment.runs.items():
-        gain = estimate(_last_gains(run.curves), experiment.settings.confidence)
+        gain = estimate(_last_gains(run.curves, experiment.score), experiment.settings.confidence)
         is_sure = gain.low is None or gain.low > 0
         if gain.mean is not None and gain.mean > experiment.settings.margin and is_sure:
             rises[name] = f"{name} (by {gain.mean:.4f})"
@@ -120,17 +123,20 @@ def check_still_improving(experiment: Experiment) -> Iterator[Finding]:
         yield Finding(
             "still_improving",
             tuple(rises),
-            f"Validation accuracy still rose in the last {last}, "
+            f"Validation {experiment.score.name} still improved in the last {last}, "
             f"for {enumerate_names(rises.values())}; more may change the ranking.",
             "Raise train.epochs.",
         )
 
 
 def check_best_epoch(experiment: Experiment) -> Iterator[Finding]:
-    """Validation accuracy was better before the end, by more than the margin."""
-    losses = {}
+    """The validation score was better before the end, by more than the margin."""
+    score, losses = experiment.score, {}
     for name, run in experiment.runs.items():
-        lost = [r.best_validation_accuracy - r.validation_accuracy for r in run.tuned.completed]
+        lost = [
+            score.merit(row.best_validation_score - row.validation_score)
+            for row in run.tuned.completed
+        ]
         mean = estimate(lost, experiment.settings.confidence)
         if mean.low is not None and mean.low > experiment.settings.margin:
             losses[name] = f"{name} (by {mean.mean:.4f})"
@@ -138,7 +144,7 @@ def check_best_epoch(experiment: Experiment) -> Iterator[Finding]:
         yield Finding(
             "best_epoch",
             tuple(losses),
-            "Validation accuracy was better at an earlier epoch than at the last, for "
+            f"Validation {score.name} was better at an earlier epoch than at the last, for "
             f"{enumerate_names(losses.values())}.",
             "Lower train.epochs, or take a smaller network or dropout.",
         )
@@ -149,7 +155,7 @@ def check_identical_curves(experiment: Experiment) -> Iterator[Finding]:
     names_of: dict[Hashable, list[str]] = {}
     for name, run in experiment.runs.items():
         rows = (row for curve in run.curves for row in curve)
-        curves = tuple((r.train_loss, r.validation_loss, r.validation_accuracy) for r in rows)
+        curves = tuple((r.train_loss, r.validation_loss, r.validation_score) for r in rows)
         names_of.setdefault(curves or name, []).append(name)
     for names in names_of.values():
         if len(names) > 1:
@@ -191,7 +197,7 @@ def check_nesterov_behind_sgd(experiment: Experiment) -> Iterator[Finding]:
 
 
 def check_absent_classes(experiment: Experiment) -> Iterator[Finding]:
-    """A split holds no image of some class."""
+    """A split holds no example of some class."""
     dataset = experiment.dataset
     splits = {
         "training": dataset.train_counts,
@@ -205,27 +211,31 @@ def check_absent_classes(experiment: Experiment) -> Iterator[Finding]:
             yield Finding(
                 "absent_class",
                 (),
-                f"The {split} images hold none of class {enumerate_names(absent)}.",
-                "Give more images of it."
+                f"The {split} examples hold none of class {enumerate_names(absent)}.",
+                "Give more examples of it."
                 if split == "test"
-                else "Set split.stratify, or give more images of it.",
+                else "Set split.stratify, or give more examples of it.",
             )
 
 
 def check_guessing(experiment: Experiment) -> Iterator[Finding]:
-    """Test accuracy is no better than naming the most frequent class every time."""
-    counts = experiment.dataset.test_counts
-    guessing, chance = max(counts) / sum(counts), _chance(counts)
-    if guessing == 1:
-        return
+    """The test score is no better than saying the same of every example."""
+    counts, score = experiment.dataset.test_counts, experiment.score
+    chance = _chance(experiment, counts)
+    what = "that of always saying the mean, 0"
+    if counts:
+        guessing = max(counts) / sum(counts)
+        what = f"that of always naming the most frequent class ({guessing:.4f})"
+        if guessing == 1:
+            return
     for name in experiment.runs:
-        mean = experiment.results[name].tuned.test_accuracy.mean
+        mean = experiment.results[name].tuned.test_score.mean
         if mean is not None and mean <= chance:
             yield Finding(
                 "guessing",
                 (name,),
-                f"{name} did no better than guessing: its test accuracy of {mean:.4f} is not "
-                f"clearly above that of always naming the most frequent class ({guessing:.4f}).",
+                f"{name} did no better than guessing: its test {score.name} of {mean:.4f} is not "
+                f"clearly above {what}.",
                 "Look for a better learning_rate, or for a fault in the data.",
             )
 
@@ -234,10 +244,12 @@ def check_known_band(experiment: Experiment) -> Iterator[Finding]:
     """The textbook's network on the whole of Fashion-MNIST does unbelievably well or badly."""
     is_textbook = (
         experiment.dataset.name == "fashion_mnist"
+        and experiment.score.keras_name == ACCURACY
+        and isinstance(experiment.model, BuiltInModel)
         and experiment.dataset.n_train >= 40_000
         and (experiment.model.name, experiment.model.hidden_units) == ("mlp", (100,))
     )
-    means = {name: experiment.results[name].tuned.test_accuracy.mean for name in experiment.runs}
+    means = {name: experiment.results[name].tuned.test_score.mean for name in experiment.runs}
     known = {name: mean for name, mean in means.items() if mean is not None}
     curves = [curve for run in experiment.runs.values() for curve in run.curves]
     if not is_textbook or not known or max(map(len, curves)) < 5:
@@ -254,27 +266,27 @@ def check_known_band(experiment: Experiment) -> Iterator[Finding]:
         )
 
 
-def check_test_images(experiment: Experiment) -> Iterator[Finding]:
-    """The margin is finer than the test images can tell; no number of seeds makes up for that."""
+def check_test_examples(experiment: Experiment) -> Iterator[Finding]:
+    """The margin is finer than the test examples can tell; no number of seeds makes up for it."""
     widths = [
         pair.test_set_half_width
         for pair in experiment.pairs
         if pair.label != "better" and pair.test_set_half_width is not None
     ]
     n_test, margin, problem = experiment.dataset.n_test, experiment.settings.margin, ""
-    if margin < 1 / n_test:
+    if margin < experiment.score.resolution(n_test):
         problem = (
-            f"The margin of {margin:g} is less than one of the {n_test:,} test images "
-            f"({1 / n_test:.4f}), the least by which accuracies can differ."
+            f"The margin of {margin:g} is less than one of the {n_test:,} test examples "
+            f"({1 / n_test:.4f}), the least by which two trials can differ."
         )
     elif widths and median(widths) > margin:
         problem = (
-            f"The choice of the {n_test:,} test images alone may move a difference by "
+            f"The choice of the {n_test:,} test examples alone may move a difference by "
             f"{median(widths):.4f}, more than the margin of {margin:g}; no number of seeds makes "
             "up for that."
         )
     if problem:
-        advice = "Set a larger comparison.margin, or test on more images."
+        advice = "Set a larger comparison.margin, or test on more examples."
         yield Finding("margin", (), problem, advice)
 
 
@@ -289,21 +301,32 @@ CHECKS: tuple[Callable[[Experiment], Iterator[Finding]], ...] = (
     check_still_improving,
     check_best_epoch,
     check_nesterov_behind_sgd,
-    check_test_images,
+    check_test_examples,
 )
 
 
-def _last_gains(curves: Sequence[Sequence[EpochRow]]) -> list[float]:
-    """By trial, validation accuracy at the last epoch less that before the last fifth of them."""
+def _last_gains(curves: Sequence[Sequence[EpochRow]], score: Score) -> list[float]:
+    """By trial, how much the validation score improved in the last fifth of the epochs."""
     return [
-        curve[-1].validation_accuracy - curve[-1 - n_last].validation_accuracy
+        score.merit(curve[-1].validation_score - curve[-1 - n_last].validation_score)
         for curve in curves
         if (n_last := _n_last(curve)) < len(curve)
     ]
 
 
-def _chance(counts: Sequence[int]) -> float:
-    """Accuracy that guessing the most frequent class may reach, two standard errors above it."""
+def _chance(experiment: Experiment, counts: Sequence[int]) -> float:
+    """The score that guessing may reach in a split, where that is known.
+
+    Naming the most frequent class every time, two standard errors above its accuracy; saying the
+    mean, an R² of 0.
+
+    Args:
+        experiment: Whose score it is.
+        counts: The split's examples by class.
+    """
+    name = experiment.score.keras_name
+    if name != ACCURACY:
+        return 0.0 if name == R2 else -inf
     guessing = max(counts) / sum(counts)
     error: float = (guessing * (1 - guessing) / sum(counts)) ** 0.5
     return min(guessing + 2 * error, 0.999)

@@ -1,38 +1,39 @@
 """Brings the optimizers' trials together: statistics, verdict, checks, data of the plots."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
-from stages.common.data import Dataset, Examples
+from stages.common.data import Dataset, Examples, Scaling
 from stages.common.errors import InputError, shorten
-from stages.common.params import Params
+from stages.common.files import FloatArray
+from stages.common.params import ComparisonParams, Params
 from stages.common.results import (
-    AccuracyPoint,
     Comparison,
     ConfusionCell,
     CurvePoint,
+    FittedPoint,
     Metrics,
     Mistakes,
     OptimizerMetrics,
     OptimizerResult,
     Pair,
     PairTest,
+    ScorePoint,
     TuningPoint,
 )
 from stages.common.runs import EpochRow, Run
+from stages.common.score import Score, score_of
 from stages.evaluate.checks import Experiment, find_faults
-from stages.evaluate.criteria import POINT, grid_points, measure
+from stages.evaluate.criteria import grid_points, measure
+from stages.evaluate.predictions import confuse, find_mistakes, fit
 from stages.evaluate.scored import ScoredRun
 from stages.evaluate.verdict import conclude
-from stages.inference.estimates import half_width_of_images, probability_of_improvement
+from stages.inference.estimates import half_width_of_examples, probability_of_improvement
 from stages.inference.pairs import compare_pairs
 from stages.inference.race import Rules, run_race
-
-N_MISTAKES = 24
 
 
 @dataclass(frozen=True)
@@ -42,72 +43,80 @@ class Evaluation:
     comparison: Comparison
     metrics: Metrics
     curves: tuple[CurvePoint, ...]
-    accuracies: tuple[AccuracyPoint, ...]
+    scores: tuple[ScorePoint, ...]
     confusion: tuple[ConfusionCell, ...]
     tuning: tuple[TuningPoint, ...]
+    fitted: tuple[FittedPoint, ...]
     mistakes: Mistakes
 
 
 def evaluate(
-    params: Params, dataset: Dataset, test: Examples, scored: Mapping[str, ScoredRun]
+    params: Params,
+    dataset: Dataset,
+    test: Examples,
+    scored: Mapping[str, ScoredRun],
 ) -> Evaluation:
     """Compares the optimizers, whose trials `scored` has by name.
 
     Raises:
         InputError: If they were trained with different versions of the packages.
     """
-    comparison = compare(params, dataset, test, scored)
+    comparison = compare(params, dataset, scored)
     results = comparison.optimizers
+    first = next(iter(results))
     return Evaluation(
         comparison=comparison,
         metrics=summarise(comparison),
         curves=tuple(row for name, run in scored.items() for row in _mean_curve(name, run)),
-        accuracies=tuple(_accuracy_point(name, result) for name, result in results.items()),
+        scores=tuple(_score_point(name, result) for name, result in results.items()),
         confusion=tuple(
             row
             for name, run in scored.items()
-            for row in _confusion(name, run, test, dataset.class_names)
+            for row in confuse(name, run, test, dataset.class_names)
         ),
         tuning=tuple(row for name, run in scored.items() for row in grid_points(name, run)),
-        mistakes=_mistakes(scored[next(iter(results))], test),
+        fitted=fit(first, scored[first], test),
+        mistakes=find_mistakes(scored[first], test, dataset.scaling),
     )
 
 
-def compare(
-    params: Params, dataset: Dataset, test: Examples, scored: Mapping[str, ScoredRun]
-) -> Comparison:
+def compare(params: Params, dataset: Dataset, scored: Mapping[str, ScoredRun]) -> Comparison:
     """Everything that is said of the optimizers; errors as above."""
-    settings = params.comparison
+    settings, score = params.comparison, score_of(params.task)
     rules = Rules(
         margin=settings.margin,
         confidence=settings.confidence,
-        resolution=1 / dataset.n_test,
+        resolution=score.resolution(dataset.n_test),
         at_most=params.confirmation.at_most,
     )
     first_run = _check_same_versions({name: run.run for name, run in scored.items()})
-    race = run_race({name: run.tuned.scores for name, run in scored.items()}, rules)
-    ranking = _rank(scored, race.looks[-1].leader)
-    target = _target(settings.target_accuracy, scored[ranking[0]])
+    race = run_race(_merits(scored, score), rules)
+    ranking = _rank(scored, race.looks[-1].leader, score)
+    target = _target(settings, score, scored[ranking[0]])
     results = {
         name: OptimizerResult(
             class_name=scored[name].run.class_name,
-            tuned=scored[name].tuned.summarise(settings.confidence, dataset.n_test),
-            configured=scored[name].configured.summarise(settings.confidence, dataset.n_test),
-            criteria=measure(name, scored[name], target=target),
+            tuned=scored[name].tuned.summarise(settings.confidence, score, dataset.n_test),
+            configured=scored[name].configured.summarise(
+                settings.confidence, score, dataset.n_test
+            ),
+            criteria=measure(name, scored[name], score, target=target, margin=settings.margin),
         )
         for name in ranking
     }
-    pairs = _pairs({name: scored[name] for name in ranking}, rules, test)
+    pairs = _pairs({name: scored[name] for name in ranking}, score, rules)
     verdict = conclude(race, rules, results, pairs)
-    experiment = Experiment(dataset, params.model, scored, results, pairs, settings)
+    experiment = Experiment(dataset, params.model, score, scored, results, pairs, settings)
     return Comparison(
-        dataset=dataset,
+        # As short as can be, however wide a table is.
+        dataset=replace(dataset, features=(), scaling=Scaling((), (), (), ())),
+        score=score,
         n_parameters=first_run.n_parameters,
         n_trials=sum(len(run.trials) for run in scored.values()),
         n_steps=sum(row.n_steps for run in scored.values() for row in run.trials),
         confidence=settings.confidence,
         margin=settings.margin,
-        target_accuracy=target,
+        target=target,
         best=verdict.best,
         bound=race.looks[-1].bound,
         n_seeds=race.looks[-1].n_seeds,
@@ -130,9 +139,9 @@ def summarise(comparison: Comparison) -> Metrics:
         warnings=len(comparison.warnings),
         optimizers={
             name: OptimizerMetrics(
-                accuracy=result.tuned.test_accuracy.mean,
-                low=result.tuned.test_accuracy.low,
-                high=result.tuned.test_accuracy.high,
+                score=result.tuned.test_score.mean,
+                low=result.tuned.test_score.low,
+                high=result.tuned.test_score.high,
                 rate=result.tuned.learning_rate,
                 failed=result.tuned.n_failed,
             )
@@ -141,8 +150,13 @@ def summarise(comparison: Comparison) -> Metrics:
     )
 
 
-def _rank(scored: Mapping[str, ScoredRun], leader: str) -> list[str]:
-    """The leader, then by fewer failed trials, by higher mean accuracy, and by name.
+def _merits(scored: Mapping[str, ScoredRun], score: Score) -> dict[str, FloatArray]:
+    """Test scores by seed; the greater, the better."""
+    return {name: score.sign * run.tuned.scores for name, run in scored.items()}
+
+
+def _rank(scored: Mapping[str, ScoredRun], leader: str, score: Score) -> list[str]:
+    """The leader, then by fewer failed trials, by the better mean score, and by name.
 
     Failure comes first because a mean over the trials that survive flatters.
     """
@@ -151,23 +165,23 @@ def _rank(scored: Mapping[str, ScoredRun], leader: str) -> list[str]:
         group = scored[name].tuned
         scores = group.scores[np.isfinite(group.scores)]
         mean = round(float(scores.mean()), 9) if len(scores) else 0.0
-        return name != leader, group.n_failed / len(group.rows), -mean, name
+        return name != leader, group.n_failed / len(group.rows), -score.merit(mean), name
 
     return sorted(scored, key=merit)
 
 
-def _pairs(scored: Mapping[str, ScoredRun], rules: Rules, test: Examples) -> tuple[Pair, ...]:
-    scores = {name: run.tuned.scores for name, run in scored.items()}
-    rights = {name: run.predictions == test.labels for name, run in scored.items()}
+def _pairs(scored: Mapping[str, ScoredRun], score: Score, rules: Rules) -> tuple[Pair, ...]:
+    scores = _merits(scored, score)
+    of_examples = {name: run.example_scores for name, run in scored.items()}
 
     def complete(pair: PairTest) -> Pair:
         names = pair.first, pair.second
         n = min(len(scores[name]) for name in names)
         first, second = (np.nan_to_num(scores[name][:n], nan=-np.inf) for name in names)
         width = None
-        if all(len(rights[name]) for name in names) and len(test.labels) > 1:
-            share, other = (rights[name].mean(axis=0) for name in names)
-            width = half_width_of_images(share, other, rules.confidence)
+        one, other = (of_examples[name] for name in names)
+        if min(len(one), len(other)) > 1:
+            width = half_width_of_examples(one, other, rules.confidence)
         improvement = probability_of_improvement(first, second)
         return Pair(**vars(pair), probability_of_improvement=improvement, test_set_half_width=width)
 
@@ -186,13 +200,17 @@ def _check_same_versions(runs: Mapping[str, Run]) -> Run:
     return one
 
 
-def _target(setting: float | Literal["auto"], leader: ScoredRun) -> float | None:
-    """`auto`: a point below the mean final validation accuracy of the ranking's first."""
-    if setting != "auto":
-        return setting
-    accuracies = [row.validation_accuracy for row in leader.tuned.completed]
-    mean = float(np.mean(accuracies)) if accuracies else 0.0
-    return mean - POINT if mean > POINT else None
+def _target(settings: ComparisonParams, score: Score, leader: ScoredRun) -> float | None:
+    """`auto`: the margin behind the mean final validation score of the ranking's first."""
+    if settings.target != "auto":
+        return settings.target
+    scores = [row.validation_score for row in leader.tuned.completed]
+    if not scores:
+        return None
+    target = float(np.mean(scores)) - score.sign * settings.margin
+    worst = score.lowest if score.sign > 0 else score.highest
+    # One that every score reaches tells nothing.
+    return target if score.merit(target) > score.merit(worst) else None
 
 
 def _mean_curve(name: str, scored: ScoredRun) -> list[CurvePoint]:
@@ -203,55 +221,21 @@ def _mean_curve(name: str, scored: ScoredRun) -> list[CurvePoint]:
 
     def point(split: Literal["train", "validation"], epoch: int) -> CurvePoint:
         losses = [getattr(row, f"{split}_loss") for row in by_epoch[epoch]]
-        accuracies = [getattr(row, f"{split}_accuracy") for row in by_epoch[epoch]]
+        scores = [getattr(row, f"{split}_score") for row in by_epoch[epoch]]
         return CurvePoint(
             optimizer=name,
             split=split,
             epoch=epoch,
             loss=float(np.mean(losses)),
-            accuracy=float(np.mean(accuracies)),
-            accuracy_low=min(accuracies),
-            accuracy_high=max(accuracies),
+            score=float(np.mean(scores)),
+            score_low=min(scores),
+            score_high=max(scores),
         )
 
     splits: tuple[Literal["train", "validation"], ...] = ("train", "validation")
     return [point(split, epoch) for split in splits for epoch in sorted(by_epoch)]
 
 
-def _accuracy_point(name: str, result: OptimizerResult) -> AccuracyPoint:
-    accuracy = result.tuned.test_accuracy
-    return AccuracyPoint(name, accuracy.mean, accuracy.low, accuracy.high)
-
-
-def _confusion(
-    name: str, scored: ScoredRun, test: Examples, class_names: tuple[str, ...]
-) -> list[ConfusionCell]:
-    predictions = scored.predictions
-    if not len(predictions):
-        return []
-    labels = np.tile(test.labels, len(predictions))
-    counts = confusion_matrix(labels, predictions.ravel(), labels=range(len(class_names)))
-    return [
-        ConfusionCell(name, class_names[actual], class_names[predicted], count / sum(row))
-        for actual, row in enumerate(counts.tolist())
-        for predicted, count in enumerate(row)
-        if sum(row)
-    ]
-
-
-def _mistakes(scored: ScoredRun, test: Examples) -> Mistakes:
-    """The test images that most trials got wrong, at most N_MISTAKES; none without a trial."""
-    predictions = scored.predictions.astype(np.int64)
-    n_wrong = np.sum(predictions != test.labels, axis=0)
-    worst = np.argsort(-n_wrong, kind="stable")[:N_MISTAKES]
-    worst = worst[n_wrong[worst] > 0]
-    frequent = [
-        np.bincount(column[column != label]).argmax()
-        for column, label in zip(predictions[:, worst].T, test.labels[worst], strict=True)
-    ]
-    return Mistakes(
-        images=test.images[worst],
-        actual=test.labels[worst].astype(np.int64),
-        predicted=np.array(frequent, np.int64),
-        n_wrong=n_wrong[worst],
-    )
+def _score_point(name: str, result: OptimizerResult) -> ScorePoint:
+    score = result.tuned.test_score
+    return ScorePoint(name, score.mean, score.low, score.high)

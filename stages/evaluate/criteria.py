@@ -6,9 +6,8 @@ from statistics import median
 
 from stages.common.results import Choice, Criteria, TuningPoint
 from stages.common.runs import Completed, EpochRow, TrialRow
+from stages.common.score import Score
 from stages.evaluate.scored import ScoredRun
-
-POINT = 0.01
 
 
 def grid_points(name: str, scored: ScoredRun) -> tuple[TuningPoint, ...]:
@@ -25,12 +24,12 @@ def grid_points(name: str, scored: ScoredRun) -> tuple[TuningPoint, ...]:
 
     def point(setting: int) -> TuningPoint:
         rows = by_setting[setting]
-        scores = [row.validation_accuracy for row in rows if isinstance(row, Completed)]
+        scores = [row.validation_score for row in rows if isinstance(row, Completed)]
         return TuningPoint(
             optimizer=name,
             learning_rate_factor=run.settings[setting].learning_rate_factor,
             learning_rate=run.settings[setting].learning_rate,
-            validation_accuracy=fsum(scores) / len(scores) if scores else None,
+            validation_score=fsum(scores) / len(scores) if scores else None,
             n_trials=len(rows),
             n_failed=len(rows) - len(scores),
             choice=choice(setting),
@@ -39,15 +38,22 @@ def grid_points(name: str, scored: ScoredRun) -> tuple[TuningPoint, ...]:
     return tuple(sorted(map(point, by_setting), key=lambda p: p.learning_rate_factor))
 
 
-def measure(name: str, scored: ScoredRun, *, target: float | None) -> Criteria:
-    """Scores an optimizer by everything but its accuracy.
+def measure(
+    name: str, scored: ScoredRun, score: Score, *, target: float | None, margin: float
+) -> Criteria:
+    """Judges an optimizer by everything but its score.
 
-    `target` is the validation accuracy to be reached, None where there is none to name.
+    Args:
+        name: The optimizer's.
+        scored: Its trials.
+        score: What they are judged by.
+        target: The validation score to be reached, None where there is none to name.
+        margin: A loss of score that makes no difference.
     """
     run, trials = scored.run, scored.trials
-    low, high = good_rates(grid_points(name, scored))
-    goal = inf if target is None else target
-    found = [epochs_to_target(curve, goal) for curve in scored.curves]
+    low, high = good_rates(grid_points(name, scored), score, margin)
+    goal = inf if target is None else score.merit(target)
+    found = [epochs_to_target(curve, goal, score) for curve in scored.curves]
     reached = sorted(epoch for epoch in found if epoch is not None)
     middle = median([*reached, *[inf] * (scored.n_curves - len(reached))])
     epochs = middle if middle < inf else None
@@ -64,32 +70,32 @@ def measure(name: str, scored: ScoredRun, *, target: float | None) -> Criteria:
     )
 
 
-def epochs_to_target(curve: Sequence[EpochRow], target: float) -> int | None:
-    """First epoch, from 1, at which validation accuracy reaches the target.
+def epochs_to_target(curve: Sequence[EpochRow], target: float, score: Score) -> int | None:
+    """First epoch, from 1, at which the merit of the validation score reaches the target.
 
     Returns:
         None if the target was never reached; report it, don't drop the trial.
 
     Source: time to target, Dahl et al. 2023, arXiv:2306.07179, counted in epochs.
     """
-    return next((row.epoch for row in curve if row.validation_accuracy >= target), None)
+    return next((row.epoch for row in curve if score.merit(row.validation_score) >= target), None)
 
 
-def good_rates(grid: Sequence[TuningPoint]) -> tuple[float, float]:
+def good_rates(grid: Sequence[TuningPoint], score: Score, margin: float) -> tuple[float, float]:
     """Lowest and highest rate of the grid's stretch that does about as well as the tuned one.
 
-    Its rates have no failed trial and a mean validation accuracy at most a point (0.01) below
-    that of the tuned rate, which is always part of it.
+    Its rates have no failed trial and a mean validation score at most the margin behind that of the
+    tuned rate, which is always part of it.
 
     Source: Sivaprasad et al. 2020, arXiv:1910.11758, on how much tuning an optimizer needs.
     """
     middle = next(i for i, point in enumerate(grid) if point.choice in ("tuned", "both"))
-    best = grid[middle].validation_accuracy
+    best = grid[middle].validation_score
 
     def is_good(point: TuningPoint) -> bool:
-        if best is None or point.validation_accuracy is None or point.n_failed:
+        if best is None or point.validation_score is None or point.n_failed:
             return False
-        return point.validation_accuracy >= best - POINT
+        return score.merit(point.validation_score) >= score.merit(best) - margin
 
     low = high = middle
     while low > 0 and is_good(grid[low - 1]):

@@ -1,8 +1,9 @@
-"""What one optimizer's trials gave, with their scores on the test images."""
+"""What one optimizer's trials gave, with their scores on the test examples."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
 
 from stages.common.confirmation import (
@@ -12,12 +13,13 @@ from stages.common.confirmation import (
     ConfirmationRow,
     Rate,
     Scored,
-    accuracies_by_seed,
+    scores_by_seed,
 )
 from stages.common.errors import InputError
-from stages.common.files import FloatArray, UInt8Array
+from stages.common.files import Array, FloatArray
 from stages.common.results import Confirmed, Estimate
 from stages.common.runs import EPOCHS, RUN, RUNS, TRIALS, EpochRow, Run, TrialRow
+from stages.common.score import Score
 from stages.inference.estimates import estimate
 
 
@@ -39,12 +41,16 @@ class Group:
 
     @cached_property
     def scores(self) -> FloatArray:
-        return accuracies_by_seed(self.rows)
+        return scores_by_seed(self.rows)
 
-    def summarise(self, confidence: float, n_test: int) -> Confirmed:
-        def accuracy(values: Iterable[float], resolution: float = 0.0) -> Estimate:
+    def summarise(self, confidence: float, score: Score, n_test: int) -> Confirmed:
+        def estimated(values: Iterable[float], resolution: float = 0.0) -> Estimate:
             return estimate(
-                list(values), confidence, resolution=resolution, lowest=0.0, highest=1.0
+                list(values),
+                confidence,
+                resolution=resolution,
+                lowest=score.lowest,
+                highest=score.highest,
             )
 
         completed = self.completed
@@ -52,10 +58,10 @@ class Group:
             learning_rate=self.learning_rate,
             n_trials=len(self.rows),
             n_failed=self.n_failed,
-            test_accuracy=accuracy((row.test_accuracy for row in completed), 1 / n_test),
-            test_loss=estimate([row.test_loss for row in completed], confidence, lowest=0),
-            validation_accuracy=accuracy(row.validation_accuracy for row in completed),
-            best_validation_accuracy=accuracy(row.best_validation_accuracy for row in completed),
+            test_score=estimated((row.test_score for row in completed), score.resolution(n_test)),
+            test_loss=estimate([row.test_loss for row in completed], confidence),
+            validation_score=estimated(row.validation_score for row in completed),
+            best_validation_score=estimated(row.best_validation_score for row in completed),
         )
 
 
@@ -64,8 +70,9 @@ class ScoredRun:
     """One optimizer's trials.
 
     `tuning` rows are in the order of their making; `curves` are of the completed trials at the
-    tuned rate with the first fresh seeds, `n_curves` of them with the failed ones. `predictions` is
-    `(n_completed, n_test)`, the classes that the completed trials of `tuned` predict.
+    tuned rate with the first fresh seeds, `n_curves` of them with the failed ones. `predictions`
+    are those of the completed trials of `tuned`, `example_scores` what each test example adds to
+    their score; see `Predictions`.
     """
 
     run: Run
@@ -75,7 +82,8 @@ class ScoredRun:
     n_steps_per_epoch: float
     tuned: Group
     configured: Group
-    predictions: UInt8Array
+    predictions: Array
+    example_scores: FloatArray
 
     @property
     def trials(self) -> tuple[TrialRow | ConfirmationRow, ...]:
@@ -96,12 +104,14 @@ def read_runs(
     rows: dict[tuple[str, Rate], list[ConfirmationRow]] = {}
     for row in ROWS.read(confirmation):
         rows.setdefault((row.optimizer, row.rate), []).append(row)
-    predictions = PREDICTIONS.read(confirmation).classes
-    if {name for name, _ in rows} != set(names) or len(predictions) != len(names):
+    found = PREDICTIONS.read(confirmation)
+    if {name for name, _ in rows} != set(names) or not len(found.values) == len(
+        found.scores
+    ) == len(names):
         raise InputError(f"{confirmation}: of other optimizers than params.yaml; run `dvc repro`")
     return {
-        name: _read_run(runs / name, name, rows, classes)
-        for name, classes in zip(names, predictions, strict=True)
+        name: _read_run(runs / name, name, rows, values, scores)
+        for name, values, scores in zip(names, found.values, found.scores, strict=True)
     }
 
 
@@ -109,7 +119,8 @@ def _read_run(
     folder: Path,
     name: str,
     rows: Mapping[tuple[str, Rate], list[ConfirmationRow]],
-    predictions: UInt8Array,
+    predictions: Array,
+    example_scores: FloatArray,
 ) -> ScoredRun:
     run, trials = RUN.read(folder), TRIALS.read(folder)
     curves: dict[int, list[EpochRow]] = {}
@@ -140,9 +151,10 @@ def _read_run(
         tuned=tuned,
         configured=configured,
         predictions=predictions,
+        example_scores=example_scores,
     )
 
 
 def _known(rows: Iterable[TrialRow | ConfirmationRow]) -> list[tuple[int, float]]:
-    """Seed and validation accuracy, -1 for a trial without one: the same in both files."""
-    return [(row.seed, getattr(row, "validation_accuracy", -1.0)) for row in rows]
+    """Seed and validation score, infinite for a trial without one: the same in both files."""
+    return [(row.seed, getattr(row, "validation_score", inf)) for row in rows]

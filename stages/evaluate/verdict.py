@@ -29,7 +29,7 @@ def conclude(
     """Says which optimizer to take, what may be lost by it, and what that does not cover."""
     look = race.looks[-1]
     best = look.leader
-    if results[best].tuned.test_accuracy.mean is None:
+    if results[best].tuned.test_score.mean is None:
         return Verdict(None, "No optimizer can be taken: every trial failed.", ())
     if len(results) == 1:
         return Verdict(best, f"Only {best} was trained.", (_failures(best, results, rules),))
@@ -38,7 +38,7 @@ def conclude(
         *_beaten(race),
         _cheapest(results, rules) if _all_alike(results, pairs, rules) else "",
         _failures(best, results, rules),
-        _images(race, best, pairs),
+        _test_examples(race, best, pairs),
         "It holds for the settings that tuning found; a larger budget may find better ones.",
     )
     sentence = _sentence(race, rules, best)
@@ -142,7 +142,7 @@ def _failures(best: str, results: Mapping[str, OptimizerResult], rules: Rules) -
     )
 
 
-def _images(race: Race, best: str, pairs: Sequence[Pair]) -> str:
+def _test_examples(race: Race, best: str, pairs: Sequence[Pair]) -> str:
     widths = [
         pair.test_set_half_width
         for pair in pairs
@@ -151,10 +151,10 @@ def _images(race: Race, best: str, pairs: Sequence[Pair]) -> str:
         and pair.test_set_half_width is not None
     ]
     if not widths:
-        return "It holds for these test images; other images may give other differences."
+        return "It holds for these test examples; others may give other differences."
     return (
-        "It holds for these test images; with others, the differences to those that may be as good "
-        f"could change by up to {rounded_up(max(widths))}."
+        "It holds for these test examples; with others, the differences to those that may be as "
+        f"good could change by up to {rounded_up(max(widths))}."
     )
 
 

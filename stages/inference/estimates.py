@@ -94,8 +94,8 @@ def paired_difference(
         return None
     mean = fsum(differences) / n
     spread = float(np.sum((differences - mean) ** 2) / (n - 1)) ** 0.5
-    # Not 0, by which the statistics divide.
-    return Difference(n, mean, max(spread, resolution, np.finfo(float).tiny) / n**0.5)
+    # Not 0, by which the statistics divide, and not so small that they overflow.
+    return Difference(n, mean, max(spread, resolution, 1e-100) / n**0.5)
 
 
 def p_of_failures(first: FloatArray, second: FloatArray) -> float:
@@ -136,18 +136,19 @@ def probability_of_improvement(first: FloatArray, second: FloatArray) -> float:
     return float(above.mean() + level.mean() / 2)
 
 
-def half_width_of_images(first: FloatArray, second: FloatArray, confidence: float) -> float:
-    """How far the choice of test images alone may move the difference of two mean accuracies.
+def half_width_of_examples(first: FloatArray, second: FloatArray, confidence: float) -> float:
+    """How far the choice of test examples alone may move the difference of two mean scores.
 
-    Seeds say nothing of this: all of them are scored on the same images.
+    Seeds say nothing of this: all of them are scored on the same examples.
 
     Args:
-        first: Shape (n_test,), at least two: share of trials that are right on each image.
-        second: The same of the second, on the same images.
+        first: Shape (n_test,), at least two: what each example adds to the score, as a mean over
+            trials; for an accuracy the share of trials that are right on it.
+        second: The same of the second, on the same examples.
         confidence: Level in (0, 1).
 
     Returns:
-        Half the width of the normal interval of the mean paired difference over images.
+        Half the width of the normal interval of the mean paired difference over examples.
 
     Source: Dietterich 1998, Approximate statistical tests for comparing supervised classification
         learning algorithms, Neural Computation 10(7), on this source of variation.

@@ -6,12 +6,18 @@ from stages.common.files import write_digests
 from stages.common.params import load_params
 from stages.preprocess.decode import decode
 from stages.preprocess.split import split
+from stages.preprocess.table import read_table
 
 
 def main() -> None:
     params = load_params()
     source = SOURCE.read(RAW)
-    parts = split(source, decode(RAW, source), params.split)
+    columns = None
+    if source.format == "table":
+        columns, arrays = read_table(RAW, source)
+    else:
+        arrays = decode(RAW, source)
+    parts = split(source, arrays, params.split, params.task.name, columns)
     TRAIN.write(PROCESSED, parts.train)
     VALIDATION.write(PROCESSED, parts.validation)
     TEST.write(PROCESSED, parts.test)

@@ -11,20 +11,21 @@ from pathlib import Path
 import numpy as np
 
 from stages.common.data import RAW_ARRAYS, RawArrays, Source
-from stages.common.errors import InputError, one_line
-from stages.common.files import UInt8Array, read_checked
+from stages.common.errors import InputError, one_line, shorten
+from stages.common.files import Array, UInt8Array, read_checked
 
+INPUT_DTYPES = tuple(map(np.dtype, ("uint8", "float32", "int32")))
 _UNSIGNED_BYTE = 0x08
 # zlib's number for its largest window, in gzip's wrapping.
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 def decode(folder: Path, source: Source) -> RawArrays:
-    """Reads a data set and checks that it is one.
+    """Reads a data set of arrays and checks that it is one.
 
     Returns:
-        Images `(n, height, width, channels) uint8` and labels `(n,) uint8` below the number of
-        class names, as many of the one as of the other.
+        As many targets as inputs in each part, inputs of one shape and type; classes that have
+        names are below the number of those.
 
     Raises:
         InputError: If a file is not what its format demands, or the arrays do not fit together.
@@ -32,11 +33,11 @@ def decode(folder: Path, source: Source) -> RawArrays:
     if source.format == "npz":
         arrays = RAW_ARRAYS.read(folder)
     else:
-        images, labels, test_images, test_labels = (
+        inputs, targets, test_inputs, test_targets = (
             read_idx(folder / file.name) for file in source.files
         )
         arrays = RawArrays(
-            images[..., np.newaxis], labels, test_images[..., np.newaxis], test_labels
+            inputs[..., np.newaxis], targets, test_inputs[..., np.newaxis], test_targets
         )
     _check(folder, arrays, n_classes=len(source.class_names))
     return arrays
@@ -99,29 +100,59 @@ def _unpack(path: Path, packed: bytes, at_most: int) -> bytes:
 
 def _check(folder: Path, arrays: RawArrays, n_classes: int) -> None:
     parts = {
-        "training": (arrays.train_images, arrays.train_labels),
-        "test": (arrays.test_images, arrays.test_labels),
+        "training": (arrays.train_inputs, arrays.train_targets),
+        "test": (arrays.test_inputs, arrays.test_targets),
     }
-    for part, (images, labels) in parts.items():
-        if images.ndim != 4 or images.dtype != np.uint8 or labels.dtype != np.uint8:
-            found = one_line(f"{images.shape} {images.dtype}, labels {labels.dtype}")
+    for part, (inputs, targets) in parts.items():
+        if inputs.ndim < 2 or inputs.dtype not in INPUT_DTYPES:
+            found = one_line(f"{inputs.shape} {inputs.dtype}")
             raise InputError(
-                f"{folder}: {part} images are {found}; "
-                "should be (n, height, width, channels) uint8, and uint8"
+                f"{folder}: {part} inputs are {found}; should be (n, ...) of "
+                f"{', '.join(map(str, INPUT_DTYPES))}"
             )
-        if labels.shape != (len(images),):
+        if targets.shape[:1] != inputs.shape[:1] or targets.ndim > 2:
             raise InputError(
-                f"{folder}: {len(images)} {part} images but labels of shape {labels.shape}"
+                f"{folder}: {len(inputs)} {part} examples but targets of shape {targets.shape}"
             )
-        if images.size == 0:
-            raise InputError(f"{folder}: no {part} images (shape {images.shape})")
-        if labels.max() >= n_classes:
+        if inputs.size == 0 and (part == "training" or len(inputs)):
+            raise InputError(f"{folder}: no {part} examples (shape {inputs.shape})")
+        if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
+            place = int(np.argwhere(~np.isfinite(inputs))[0][0])
             raise InputError(
-                f"{folder}: a {part} label is {labels.max()}, should be below {n_classes}, the "
-                "number of classes"
+                f"{folder}: {part} example {place} is not finite; remove it, or fill the gap"
             )
-    if arrays.train_images.shape[1:] != arrays.test_images.shape[1:]:
+        if n_classes:
+            _check_labels(folder, part, targets, n_classes)
+    if arrays.train_inputs.shape[1:] != arrays.test_inputs.shape[1:]:
         raise InputError(
-            f"{folder}: training images are {arrays.train_images.shape[1:]}, test images "
-            f"{arrays.test_images.shape[1:]} (height, width, channels); should be equal"
+            f"{folder}: training examples are of shape "
+            f"{shorten(str(arrays.train_inputs.shape[1:]), 120)}, those of the test of "
+            f"{shorten(str(arrays.test_inputs.shape[1:]), 120)}; should be equal"
         )
+    targets, others = arrays.train_targets, arrays.test_targets
+    if len(others) and targets.shape[1:] != others.shape[1:]:
+        raise InputError(
+            f"{folder}: training targets are of shape {targets.shape}, those of the test of "
+            f"{others.shape}; should be equal but for the number of examples"
+        )
+    if arrays.train_inputs.dtype != arrays.test_inputs.dtype:
+        raise InputError(
+            f"{folder}: training inputs are {arrays.train_inputs.dtype}, those of the test "
+            f"{arrays.test_inputs.dtype}; should be equal"
+        )
+
+
+def _check_labels(folder: Path, part: str, labels: Array, n_classes: int) -> None:
+    """Refuses what would not index the names of the classes."""
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        found = one_line(f"{labels.shape} {labels.dtype}")
+        raise InputError(
+            f"{folder}: {part} targets are {found}; should be (n,) of whole numbers, which index "
+            "the class names"
+        )
+    for label in (labels.max(), labels.min()) if len(labels) else ():
+        if not 0 <= label < n_classes:
+            raise InputError(
+                f"{folder}: a {part} label is {label}, should be at least 0 and below {n_classes}, "
+                "the number of classes"
+            )

@@ -1,14 +1,28 @@
-"""Holding out the validation images and fitting the scaling."""
+"""Holding out the validation and the test examples, and fitting the scaling."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from stages.common.data import Dataset, Examples, RawArrays, Source
+from stages.common.data import Dataset, Examples, InputDtype, RawArrays, Scaling, Source
 from stages.common.errors import InputError, one_line
-from stages.common.files import UInt8Array
+from stages.common.files import Array, IntArray
 from stages.common.params import Split
+from stages.preprocess.targets import encode_targets
+
+
+class Columns(Protocol):
+    """Inputs that become numbers only when it is known which of them are trained on."""
+
+    def encode(self, train: IntArray) -> tuple[Array, Array, tuple[str, ...]]:
+        """Inputs of the part that trains, inputs of the test part, and the features' names.
+
+        Args:
+            train: Places of the examples that the encoding may be fitted on.
+        """
 
 
 @dataclass(frozen=True)
@@ -21,48 +35,127 @@ class Parts:
     dataset: Dataset
 
 
-def split(source: Source, arrays: RawArrays, settings: Split) -> Parts:
-    """Splits the training images in two and fits the scaling on the first part alone.
+def split(
+    source: Source, arrays: RawArrays, settings: Split, task: str, columns: Columns | None = None
+) -> Parts:
+    """Holds out examples for validation, and for the test if there is no test part.
 
-    The parts are shuffled; they are those of scikit-learn's `train_test_split`.
+    Scaling and encoding are fitted on what is left alone. The parts are shuffled; they are those of
+    scikit-learn's `train_test_split`.
+
+    Args:
+        source: Where the data come from.
+        arrays: All examples.
+        settings: How much to hold out.
+        task: `classification` or `regression`.
+        columns: Makes the inputs in the place of those of `arrays`.
 
     Raises:
-        InputError: If the fraction leaves a part empty, a class is too rare to stratify by, or the
-            training images are all black.
+        InputError: If the fraction leaves a part empty, a class is too rare, or all inputs or
+            targets are the same.
     """
-    try:
-        parts = train_test_split(
-            arrays.train_images,
-            arrays.train_labels,
-            test_size=settings.validation_fraction,
-            random_state=settings.seed,
-            stratify=arrays.train_labels if settings.stratify else None,
-        )
-    except ValueError as error:
-        raise InputError(f"params.yaml: split: {one_line(error)}") from None
-    train_images, validation_images, train_labels, validation_labels = parts
-    pixel_maximum = int(train_images.max())
-    if pixel_maximum == 0:
-        raise InputError("data/raw: every pixel of the training images is 0")
-    _, height, width, channels = train_images.shape
+    targets, class_names = encode_targets(source, arrays, task)
+    n_given = len(arrays.train_targets)
+    train, test = np.arange(n_given), np.arange(n_given, len(targets))
+    if not len(test):
+        held_out = settings.test_fraction, settings.test_seed
+        train, test = _hold_out(train, targets, *held_out, "test_fraction", settings)
+    held_out = settings.validation_fraction, settings.seed
+    train, validation = _hold_out(train, targets, *held_out, "validation_fraction", settings)
+    features: tuple[str, ...] = ()
+    given, others = arrays.train_inputs, arrays.test_inputs
+    if columns:
+        given, others, features = columns.encode(train)
+    inputs = np.concatenate([given, others]) if len(others) else given
 
-    def count(of: UInt8Array) -> tuple[int, ...]:
-        return tuple(np.bincount(of, minlength=len(source.class_names)).tolist())
+    def part(places: IntArray) -> Examples:
+        return Examples(np.ascontiguousarray(inputs[places]), targets[places])
+
+    def count(places: IntArray) -> tuple[int, ...]:
+        if not class_names:
+            return ()
+        return tuple(np.bincount(targets[places], minlength=len(class_names)).tolist())
 
     return Parts(
-        train=Examples(train_images, train_labels),
-        validation=Examples(validation_images, validation_labels),
-        test=Examples(arrays.test_images, arrays.test_labels),
+        train=part(train),
+        validation=part(validation),
+        test=part(test),
         dataset=Dataset(
             name=source.dataset,
-            class_names=source.class_names,
-            height=height,
-            width=width,
-            channels=channels,
-            pixel_maximum=pixel_maximum,
-            train_counts=count(train_labels),
-            validation_counts=count(validation_labels),
-            test_counts=count(arrays.test_labels),
+            input_shape=inputs.shape[1:],
+            input_dtype=cast("InputDtype", inputs.dtype.name),
+            n_outputs=len(class_names) or targets.shape[1],
+            class_names=class_names,
+            features=features,
+            n_train=len(train),
+            n_validation=len(validation),
+            n_test=len(test),
+            train_counts=count(train),
+            validation_counts=count(validation),
+            test_counts=count(test),
             files=source.files,
+            scaling=fit_scaling(part(train), [targets[validation], targets[test]]),
         ),
     )
+
+
+def _hold_out(
+    places: IntArray, targets: Array, fraction: float, seed: int, key: str, settings: Split
+) -> Sequence[IntArray]:
+    is_stratified = settings.stratify and targets.ndim == 1
+    try:
+        parts: Sequence[IntArray] = train_test_split(
+            places,
+            test_size=fraction,
+            random_state=seed,
+            stratify=targets[places] if is_stratified else None,
+        )
+    except ValueError as error:
+        raise InputError(f"params.yaml: split.{key}: {one_line(error)}") from None
+    return parts
+
+
+def fit_scaling(train: Examples, others: Sequence[Array]) -> Scaling:
+    """Scaling by the training examples.
+
+    Bytes are divided by the largest one, so that 0 stays 0. Numbers get a mean of 0 and a standard
+    deviation of 1, each entry of the last axis by itself: a column of a table, a channel of a
+    picture. Integers are left alone, since they may be indices of an embedding.
+
+    Args:
+        train: The training examples.
+        others: The targets of the other splits, which are checked alone.
+
+    Raises:
+        InputError: If every byte is 0, or all numbers to be predicted are the same.
+    """
+    scale: tuple[float, ...] = ()
+    offset: tuple[float, ...] = ()
+    if train.inputs.dtype == np.uint8:
+        largest = int(train.inputs.max())
+        if largest == 0:
+            raise InputError("data/raw: every byte of the training inputs is 0")
+        scale, offset = (1 / largest,), (0.0,)
+    elif train.inputs.dtype.kind == "f":
+        scale, offset = _standardise(train.inputs)
+    if train.targets.ndim == 1:
+        return Scaling(scale, offset, (), ())
+    for targets in (train.targets, *others):
+        if (targets.min(axis=0) == targets.max(axis=0)).any():
+            raise InputError(
+                f"data/raw: of one part, all {len(targets)} values to be predicted are the same; "
+                "more examples are needed"
+            )
+    inverse, shift = _standardise(train.targets)
+    deviations = tuple(1 / one for one in inverse)
+    means = tuple(-one * deviation for one, deviation in zip(shift, deviations, strict=True))
+    return Scaling(scale, offset, deviations, means)
+
+
+def _standardise(values: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Factor and summand by entry of the last axis; what does not vary is only shifted."""
+    axes = tuple(range(values.ndim - 1))
+    mean = values.mean(axis=axes, dtype=np.float64)
+    deviation = values.std(axis=axes, dtype=np.float64)
+    deviation[deviation == 0] = 1.0
+    return tuple((1 / deviation).tolist()), tuple((-mean / deviation).tolist())

@@ -9,6 +9,7 @@ from stages.common.results import (
     CONFUSION,
     CURVES,
     EVALUATION,
+    FITTED,
     METRICS,
     MISTAKES,
     PLOTS,
@@ -30,6 +31,7 @@ def main() -> None:
         curves=CURVES.read(PLOTS),
         tuning=TUNING.read(PLOTS),
         confusion=CONFUSION.read(PLOTS),
+        fitted=FITTED.read(PLOTS),
         mistakes=MISTAKES.read(EVALUATION),
     )
     figures = draw(results)

@@ -16,7 +16,7 @@ from stages.common.errors import InputError, legible, one_line
 from stages.common.files import describe_fault, write_text
 from stages.common.params import PARAMS_PATH, read_yaml
 from stages.common.results import METRICS, REPORT, Metrics, OptimizerMetrics
-from stages.report.charts.base import assign_looks, by_shape, choosable_layers, plot
+from stages.report.charts.base import SCORE, assign_looks, by_shape, choosable_layers, plot
 from stages.report.page import render
 from stages.report.tables import Table, as_text, fill, in_words, interval
 
@@ -216,7 +216,7 @@ def changes(
 
 
 def chart(history: History) -> alt.LayerChart:
-    """Test accuracies with intervals: a line per optimizer, and a ring around the best."""
+    """Test scores with intervals: a line per optimizer, and a ring around the best."""
     names = optimizers(history.entries)
     rows = [_row(entry, name) for entry in reversed(history.entries) for name in names]
     about = [f"{name}:N" for name in ("commit", "date", "subject", "optimizer", "interval")]
@@ -224,10 +224,10 @@ def chart(history: History) -> alt.LayerChart:
         rows,
         x=alt.X("commit:N", sort=None, title="oldest to newest").axis(labelOverlap=True),
         xOffset="optimizer:N",
-        y=alt.Y("accuracy:Q", title="test accuracy").scale(zero=False),
-        tooltip=[*about, alt.Tooltip("accuracy:Q", title="accuracy", format=".4f")],
+        y=alt.Y("score:Q", title="test score").scale(zero=False),
+        tooltip=[*about, SCORE],
     )
-    low = alt.Y("low:Q", title="test accuracy").scale(zero=False)
+    low = alt.Y("low:Q", title="test score").scale(zero=False)
     has_interval = "isValid(datum.low) && isValid(datum.high)"
     return choosable_layers(
         names,
@@ -279,7 +279,7 @@ def describe(history: History) -> str:
         remarks = entry.notes if entry.metrics.best is not None else (entry.best, *entry.notes)
         texts = (entry.subject, "; ".join(remarks))
         lines += ["", *pair, *(fill(text, "  ") for text in texts if text)]
-    lines += ["", "Test accuracy; * marks the best, ± is half the width of the interval."]
+    lines += ["", "Test score; * marks the best, ± is half the width of the interval."]
     if n_older:
         lines += ["", f"And {n_older:,} older: {PAGE}"]
     if history.shallow_note:
@@ -288,15 +288,15 @@ def describe(history: History) -> str:
 
 
 def _two_lines(entry: Entry, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The accuracies, and a second line with half the widths of their intervals."""
-    accuracies, half_widths = [entry.commit], [entry.date]
+    """The scores, and a second line with half the widths of their intervals."""
+    scores, half_widths = [entry.commit], [entry.date]
     for name in names:
         score = entry.metrics.optimizers.get(name, OptimizerMetrics())
-        low, mean, high = score.low, score.accuracy, score.high
+        low, mean, high = score.low, score.score, score.high
         mark = "*" if name == entry.metrics.best else ""
-        accuracies.append("-" if mean is None else f"{mark}{mean:.4f}")
+        scores.append("-" if mean is None else f"{mark}{mean:.4f}")
         half_widths.append("" if low is None or high is None else f"±{(high - low) / 2:.4f}")
-    return accuracies, half_widths
+    return scores, half_widths
 
 
 def main() -> None:

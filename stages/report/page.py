@@ -8,7 +8,6 @@ from io import BytesIO
 from pathlib import Path
 
 import altair as alt
-import numpy as np
 import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
@@ -61,7 +60,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A misclassified test image, as a data URI, with what it was taken for."""
+    """A misclassified test picture, as a data URI, with what it was taken for."""
 
     image: str
     actual: str
@@ -128,7 +127,7 @@ def build_page(results: Results, figures: Mapping[str, Figure]) -> str:
 def _subject(results: Results) -> str:
     comparison, params = results.comparison, results.params
     return (
-        f"{comparison.dataset.name}, {comparison.dataset.n_train:,} images to train on · "
+        f"{comparison.dataset.name}, {comparison.dataset.n_train:,} examples to train on · "
         f"{params.model.name}, {comparison.n_parameters:,} parameters · "
         f"{comparison.n_trials:,} trials of {plural(params.train.epochs, 'epoch')}"
     )
@@ -163,18 +162,15 @@ def _mistakes(results: Results) -> list[Mistake]:
     mistakes, comparison = results.mistakes, results.comparison
     names = comparison.dataset.class_names
     leader = next(iter(comparison.optimizers.values()))
-    # A test image may be brighter than the training images' maximum.
-    brightened = mistakes.images * (255 / comparison.dataset.pixel_maximum)
-    pixels = np.minimum(brightened, 255).astype(np.uint8)
     return [
         Mistake(
-            image=_data_uri(pixels[i]),
+            image=_data_uri(pixels),
             actual=names[mistakes.actual[i]],
             predicted=names[mistakes.predicted[i]],
             n_wrong=int(mistakes.n_wrong[i]),
             n_trials=leader.tuned.n_trials - leader.tuned.n_failed,
         )
-        for i in range(len(mistakes.images))
+        for i, pixels in enumerate(mistakes.pictures)
     ]
 
 
@@ -199,6 +195,6 @@ def _protocol(results: Results) -> str:
         f"{plural(len(tuning.seeds), 'seed')} each{final}. What validation chose was trained with "
         f"{n_first} fresh seeds, which tuning never saw, and those who could still be the best "
         f"with more, up to {comparison.n_seeds}. A seed fixes the initial weights and the order of "
-        "the images, the same for every optimizer, so differences are paired. Nothing was chosen "
-        "by the test images but who was trained further."
+        "the examples, the same for every optimizer, so differences are paired. Nothing was chosen "
+        "by the test examples but who was trained further."
     )

@@ -35,14 +35,14 @@ def as_text(table: Table, style: str) -> str:
 
 
 def standings(comparison: Comparison) -> Table:
-    """Test accuracy, best first."""
+    """Test scores, best first."""
     return as_table(
         {
             "optimizer": name,
-            "accuracy": number(result.tuned.test_accuracy.mean, ".4f"),
-            "interval": interval(result.tuned.test_accuracy.low, result.tuned.test_accuracy.high),
+            comparison.score.name: number(result.tuned.test_score.mean, ".4f"),
+            "interval": interval(result.tuned.test_score.low, result.tuned.test_score.high),
             "rate": f"{result.tuned.learning_rate:.3g}",
-            "configured": number(result.configured.test_accuracy.mean, ".4f"),
+            "configured": number(result.configured.test_score.mean, ".4f"),
             "failed": f"{result.tuned.n_failed} of {result.tuned.n_trials}",
         }
         for name, result in comparison.optimizers.items()
@@ -51,8 +51,9 @@ def standings(comparison: Comparison) -> Table:
 
 def standings_caption(comparison: Comparison) -> str:
     return (
-        "Mean test accuracy over fresh seeds at the tuned learning rate, with Student's\n"
-        f"{100 * comparison.confidence:g} % interval. Configured: at the rate of params.yaml."
+        f"Mean test {comparison.score.name} over fresh seeds at the tuned learning rate, with "
+        f"Student's\n{100 * comparison.confidence:g} % interval. "
+        "Configured: at the rate of params.yaml."
     )
 
 
@@ -68,7 +69,7 @@ def pairs(comparison: Comparison) -> Table:
             "p": f"{pair.p:.2g}",
             "level": f"{pair.nominal:.2g}",
             "improves": f"{pair.probability_of_improvement:.2f}",
-            "images": number(pair.test_set_half_width, ".4f"),
+            "examples": number(pair.test_set_half_width, ".4f"),
         }
         for pair in comparison.pairs
     )
@@ -81,11 +82,12 @@ def label(pair: Pair, margin: float) -> str:
 
 
 PAIRS_CAPTION = """\
-Differences in test accuracy, paired over the seeds that both were trained with; the interval is at
-the level of the test. Better: p, of the paired t-test or of the exact test of failures, is at most
-the level that Holm's procedure over all pairs and looks leaves at the pair's last look. Tied: the
-interval lies within the margin. Improves: the probability that a trial of the first beats one of
-the second. Images: how far a different choice of test images might move the difference."""
+Differences in test score, above 0 where the first is better, paired over the seeds that both were
+trained with; the interval is at the level of the test. Better: p, of the paired t-test or of the
+exact test of failures, is at most the level that Holm's procedure over all pairs and looks leaves
+at the pair's last look. Tied: the interval lies within the margin. Improves: the probability that a
+trial of the first beats one of the second. Examples: how far a different choice of test examples
+might move the difference."""
 
 
 def race(comparison: Comparison) -> Table:
@@ -119,8 +121,8 @@ def criteria(comparison: Comparison) -> Table:
             "good rates": _good_rates(result),
             "failed": f"{result.criteria.failed_share:.0%}",
             "state per weight": f"{result.criteria.state_per_parameter:.2g}",
-            "validation": number(result.tuned.validation_accuracy.mean, ".4f"),
-            "at best epoch": number(result.tuned.best_validation_accuracy.mean, ".4f"),
+            "validation": number(result.tuned.validation_score.mean, ".4f"),
+            "at best epoch": number(result.tuned.best_validation_score.mean, ".4f"),
         }
         for name, result in comparison.optimizers.items()
     )
@@ -139,16 +141,16 @@ def _good_rates(result: OptimizerResult) -> str:
 
 
 def criteria_caption(comparison: Comparison) -> str:
-    caption = """\
-Good rates: those around the tuned one with validation accuracy within 0.01 of its.
+    caption = f"""\
+Good rates: those around the tuned one with a validation score within the margin of its.
 Failed: share of all trials, including tuning, that diverged or ended in an error.
-State: numbers that the optimizer keeps per weight. Validation: mean accuracy after the
-last epoch and at each trial's best."""
-    target = comparison.target_accuracy
+State: numbers that the optimizer keeps per weight. Validation: mean {comparison.score.name} after
+the last epoch and at each trial's best."""
+    target = comparison.target
     if target is None:
         return caption
     return f"""\
-Target: a validation accuracy of {target:.4f}; medians over seeds, or - if half
+Target: a validation {comparison.score.name} of {target:.4f}; medians over seeds, or - if half
 or more never reached it.
 {caption}"""
 
@@ -157,9 +159,11 @@ def settings(comparison: Comparison, params: Params) -> dict[str, str]:
     """What was compared, at which settings and with which versions, by topic."""
     dataset = comparison.dataset
     return {
-        "data": f"{dataset.name}; {dataset.n_train:,} images to train on, "
+        "data": f"{dataset.name}; {dataset.n_train:,} examples to train on, "
         f"{dataset.n_validation:,} for validation, {dataset.n_test:,} for the test",
         **{f"SHA-256 of {file.name}": file.sha256 for file in dataset.files},
+        "task": f"{_settings(params.task.model_dump())}; judged by {comparison.score.name}, of "
+        f"which {'more' if comparison.score.sign > 0 else 'less'} is better",
         "split": _settings(params.split.model_dump()),
         "model": f"{_settings(params.model.model_dump())}; {comparison.n_parameters:,} parameters",
         "training": _settings(params.train.model_dump()),

@@ -31,10 +31,12 @@ def main() -> None:
     set_up_tensorflow()
     # Only now, since these import Keras.
     from stages.engine.models import save_model
+    from stages.engine.objective import check_objective
     from stages.engine.optimizers import check_optimizers
     from stages.train.tuning import train
 
     check_optimizers(params.optimizers)
+    check_objective(params.task, dataset.n_outputs)
     with open_workers() as workers:
         trained = train(name, params, dataset, data, store_folder=locate_store(), workers=workers)
     folder = RUNS / name
@@ -43,7 +45,7 @@ def main() -> None:
     RUN.write(folder, trained.run)
     written = [TRIALS.name, EPOCHS.name, RUN.name]
     if trained.model:
-        save_model(trained.model, folder / MODEL)
+        save_model(trained.model, folder / MODEL, dataset)
         written.append(MODEL)
     write_digests(folder, *written)
     WEIGHTS.write(ALL_WEIGHTS / name, trained.weights)

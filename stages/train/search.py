@@ -12,6 +12,7 @@ from statistics import fmean
 from stages.common.files import as_written
 from stages.common.params import Tuning
 from stages.common.runs import Completed, TrialRow
+from stages.common.score import Score
 
 CONFIGURED = 1.0
 N_FINALISTS = 3
@@ -20,18 +21,18 @@ _STEP = 10**0.5
 Merit = tuple[float, ...]
 
 
-def merit(rows: Sequence[TrialRow]) -> Merit:
+def merit(rows: Sequence[TrialRow], score: Score) -> Merit:
     """How good a setting is by its trials; of two, the greater is better.
 
-    First the fewest trials that diverged or failed, then the highest mean final validation
-    accuracy, then the lowest mean validation loss.
+    First the fewest trials that diverged or failed, then the best mean final validation score,
+    then the lowest mean validation loss.
     """
     completed = [row for row in rows if isinstance(row, Completed)]
     n_lost = len(rows) - len(completed)
     if not completed:
         return (-n_lost,)
-    accuracy = fmean(row.validation_accuracy for row in completed)
-    return -n_lost, accuracy, -fmean(row.validation_loss for row in completed)
+    mean = fmean(row.validation_score for row in completed)
+    return -n_lost, score.merit(mean), -fmean(row.validation_loss for row in completed)
 
 
 def next_factors(merits: Mapping[float, Merit], tuning: Tuning) -> list[float]:

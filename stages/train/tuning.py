@@ -13,6 +13,7 @@ from stages.common.data import Dataset
 from stages.common.errors import InputError
 from stages.common.params import FIRST_LOOK, Params, fresh_seeds
 from stages.common.runs import Completed, EpochRow, Failed, Phase, Run, Setting, TrialRow, Weights
+from stages.common.score import Score, score_of
 from stages.engine.models import build_network
 from stages.engine.optimizers import build_optimizer
 from stages.engine.runner import Runner
@@ -37,7 +38,7 @@ class Trained:
     """What the stage hands on.
 
     `model` holds the weights of the confirmation trial at the tuned rate with the best final
-    validation accuracy; None if none was completed.
+    validation score; None if none was completed.
     """
 
     run: Run
@@ -72,7 +73,8 @@ def train(
     n_finalists = min(N_FINALISTS, tuning.n_settings)
     n_tuning = tuning.n_settings * len(tuning.seeds) + n_finalists * len(tuning.final_seeds)
     with Progress(f"train {name}", n_tuning + 2 * len(seeds), "trials") as progress:
-        plan = _Plan(work, Runner(data, workers, store_folder, progress))
+        score = score_of(params.task)
+        plan = _Plan(work, Runner(data, workers, store_folder, progress, score), score)
         while factors := next_factors(plan.merits(), tuning):
             plan.run("tuning", factors, tuning.seeds)
             plan.check_not_all_failed()
@@ -90,8 +92,8 @@ def train(
 class _Plan:
     """The trials of one optimizer that were made, by the settings in the order of their use."""
 
-    def __init__(self, work: Work, runner: Runner) -> None:
-        self.work, self._runner = work, runner
+    def __init__(self, work: Work, runner: Runner, score: Score) -> None:
+        self.work, self._runner, self.score = work, runner, score
         self.places: dict[float, int] = {}
         self.results: list[TrialResult] = []
 
@@ -108,7 +110,7 @@ class _Plan:
         rows: dict[int, list[TrialRow]] = {}
         for result in self.results:
             rows.setdefault(result.row.setting, []).append(result.row)
-        return {factor: merit(rows[place]) for factor, place in self.places.items()}
+        return {factor: merit(rows[place], self.score) for factor, place in self.places.items()}
 
     def check_not_all_failed(self) -> None:
         """Raises InputError if no trial could be made."""
@@ -142,14 +144,18 @@ def _gather(plan: _Plan, tuned: float, versions: Mapping[str, str]) -> Trained:
         trials=tuple(result.row for result in plan.results),
         epochs=tuple(epoch for result in plan.results for epoch in result.curve),
         weights=_stack_weights(confirmed),
-        model=_with_best_weights(model, [r for r in confirmed if r.row.setting == place]),
+        model=_with_best_weights(
+            model, [r for r in confirmed if r.row.setting == place], plan.score
+        ),
     )
 
 
-def _with_best_weights(model: keras.Model, results: Sequence[TrialResult]) -> keras.Model | None:
+def _with_best_weights(
+    model: keras.Model, results: Sequence[TrialResult], score: Score
+) -> keras.Model | None:
     """The model with the weights of the best trial; None without a completed one."""
     scores = {
-        index: result.row.validation_accuracy
+        index: score.merit(result.row.validation_score)
         for index, result in enumerate(results)
         if isinstance(result.row, Completed)
     }

@@ -40,10 +40,10 @@ def history_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     git("init", "--quiet")
     for best, subject in ((0.9, "First"), (0.92, 'A <b>better</b> "rate" 학습률')):
-        scores = {"adam": {"accuracy": best}, "sgd": {"accuracy": 0.8}}
+        scores = {"adam": {"score": best}, "sgd": {"score": 0.8}}
         for score in scores.values():
-            score["low"] = score["accuracy"] - 0.01
-            score["high"] = score["accuracy"] + 0.01
+            score["low"] = score["score"] - 0.01
+            score["high"] = score["score"] + 0.01
         metrics = {"best": "adam", "optimizers": scores}
         (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
         git("add", "--all")
@@ -227,10 +227,10 @@ def test_the_standings_are_those_of_the_metrics(open_page: Open) -> None:
     shown = [row.locator("th, td").all_inner_texts() for row in rows]
     assert {row[0]: row[1:5] for row in shown} == {
         name: [
-            f"{score['accuracy']:.4f}",
+            f"{score['score']:.4f}",
             f"{score['low']:.4f}-{score['high']:.4f}",
             f"{score['rate']:.3g}",
-            f"{COMPARISON.optimizers[name].configured.test_accuracy.mean:.4f}",
+            f"{COMPARISON.optimizers[name].configured.test_score.mean:.4f}",
         ]
         for name, score in METRICS["optimizers"].items()
     }

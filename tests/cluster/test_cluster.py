@@ -14,7 +14,7 @@ from distributed import Client
 
 from stages.common.confirmation import PREDICTIONS, ROWS
 from stages.common.errors import InputError
-from stages.common.params import Params
+from stages.common.params import OwnModel, Params
 from stages.confirm.race import confirm, read_first_looks
 from stages.engine import cluster as cluster_module
 from stages.engine.cluster import open_cluster
@@ -213,6 +213,24 @@ def test_the_death_of_the_last_worker_loses_nothing(
 
     with open_cluster(cluster.address) as workers:
         assert contents(run(Watched(workers, {5: replace}), tmp_path)) == local
+
+
+def test_a_network_of_the_users_own_gives_the_same_bytes(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    shutil.copy(PROJECT / "examples/own_network/models/residual.py", code / "residual_of_mine.py")
+    monkeypatch.syspath_prepend(code)
+    for name in ("one", "two"):
+        cluster.start_worker(name, preload=f"import sys\nsys.path.insert(0, {str(code)!r})\n")
+    model = OwnModel.model_validate({"name": "residual_of_mine:build", "width": 8, "n_blocks": 2})
+    params = PARAMS.model_copy(update={"model": model})
+    with open_threads(1) as workers:
+        expected = contents(run(workers, tmp_path / "threads", params))
+    cluster.wait_for({"one", "two"})
+    with open_cluster(cluster.address) as workers:
+        assert contents(run(workers, tmp_path / "cluster", params)) == expected
 
 
 def test_a_connection_may_be_cut_and_restored(

@@ -16,6 +16,8 @@ from tests.parameters import optimizer, small_params
 
 CONTENT = (
     "commands",
+    "data/custom/README.md",
+    "models",
     "optimizers",
     "stages",
     "dvc.yaml",
@@ -123,6 +125,7 @@ def lay_out(folder: Path) -> Workspace:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(source, folder / name, ignore=ignored)
         else:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, folder / name)
     shutil.copytree(PROJECT / ".dvc" / "plots", folder / ".dvc" / "plots")
     for name in ("config", ".gitignore"):

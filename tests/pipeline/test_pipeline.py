@@ -73,8 +73,8 @@ def unchanged(reproduced: Workspace, tmp_path_factory: pytest.TempPathFactory) -
         ),
         pytest.param(
             "params.yaml",
-            "target_accuracy: auto",
-            "target_accuracy: 0.5",
+            "target: auto",
+            "target: 0.5",
             ["evaluate"],
             id="the target",
         ),
@@ -124,7 +124,7 @@ def test_another_split_trains_all(workspace: Workspace) -> None:
 def test_a_comment_in_the_engine_trains_nothing(workspace: Workspace) -> None:
     before = workspace.trials()
     old = "VALIDATION_CHUNK = 1000"
-    workspace.edit("stages/engine/loop.py", old, f"{old}  # images")
+    workspace.edit("stages/engine/loop.py", old, f"{old}  # examples")
     # Equal results, so nothing after them runs.
     assert workspace.reproduce() == [*TRAIN, "confirm"]
     assert workspace.trials() == before
@@ -310,7 +310,7 @@ def test_an_experiment_changes_one_line_shows_in_the_differences_and_is_undone_u
     assert workspace.git("diff", "--numstat", "params.yaml").split() == ["1", "1", "params.yaml"]
     lines = workspace.dvc("exp", "diff").splitlines()
     assert max(map(len, lines)) <= 80
-    assert "optimizers.gentle.accuracy" in " ".join(lines)
+    assert "optimizers.gentle.score" in " ".join(lines)
     assert "optimizers.gentle.learning_rate" in " ".join(lines)
     assert "optimizers.sgd" not in " ".join(lines)
 

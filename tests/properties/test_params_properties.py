@@ -18,6 +18,8 @@ from stages.common.params import Params, fresh_seeds, load_params, read_yaml
 SECTIONS = {
     "dataset": {
         "name": "digits",
+        "path": "data/custom",
+        "custom": {"format": "auto", "target": "target", "resize": []},
         "simulated": {
             "n_train": 60,
             "n_test": 20,
@@ -28,7 +30,14 @@ SECTIONS = {
             "seed": 0,
         },
     },
-    "split": {"validation_fraction": 0.2, "seed": 42, "stratify": False},
+    "task": {"name": "classification", "loss": "auto", "score": "auto", "direction": "auto"},
+    "split": {
+        "validation_fraction": 0.2,
+        "seed": 42,
+        "stratify": False,
+        "test_fraction": 0.25,
+        "test_seed": 43,
+    },
     "model": {"name": "mlp", "hidden_units": [100], "activation": "relu", "dropout": 0.0},
     "train": {"epochs": 5, "batch_size": 32, "jit_compile": "auto"},
     "tuning": {
@@ -38,7 +47,7 @@ SECTIONS = {
         "final_seeds": [4, 5],
     },
     "confirmation": {"first_seed": 42, "at_most": 20},
-    "comparison": {"confidence": 0.95, "margin": 0.002, "target_accuracy": "auto"},
+    "comparison": {"confidence": 0.95, "margin": 0.002, "target": "auto"},
     "optimizers": {"sgd": {"class_name": "SGD", "learning_rate": 0.1}},
 }
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates()

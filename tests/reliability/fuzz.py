@@ -55,13 +55,16 @@ YAML_SHARE = 0.1
 
 PARAMS = b"""dataset:
   name: simulated
+  path: data/custom
+  custom: {format: auto, target: target, resize: []}
   simulated: {n_train: 9, n_test: 9, height: 4, width: 4, n_classes: 3, noise: 0.5, seed: 0}
-split: {validation_fraction: 0.2, seed: 42, stratify: false}
+task: {name: classification, loss: auto, score: auto, direction: auto}
+split: {validation_fraction: 0.2, seed: 42, stratify: false, test_fraction: 0.2, test_seed: 43}
 model: {name: mlp, hidden_units: [8], activation: relu, dropout: 0.0}
 train: {epochs: 2, batch_size: 16, jit_compile: auto}
 tuning: {learning_rate_factors: [1.0], n_settings: 1, seeds: [1], final_seeds: []}
 confirmation: {first_seed: 42, at_most: 10}
-comparison: {confidence: 0.95, margin: 0.01, target_accuracy: auto}
+comparison: {confidence: 0.95, margin: 0.01, target: auto}
 optimizers:
   sgd: {class_name: SGD, learning_rate: 0.1}  # a comment
 """
@@ -183,7 +186,7 @@ def _zip_bomb() -> bytes:
     members = _members(RAW_ARRAYS.encode(KINDS["RAW_ARRAYS"].value))
     with BytesIO() as file:
         np.lib.format.write_array(file, np.zeros(BOMB_BYTES, np.uint8))
-        members["test_labels.npy"] = file.getvalue()
+        members["test_targets.npy"] = file.getvalue()
     with BytesIO() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in members.items():

@@ -17,9 +17,10 @@ from sklearn.datasets import load_digits
 
 from stages.common.data import RAW_ARRAYS, RawArrays, RawFile, Source
 from stages.common.errors import InputError
-from stages.common.params import DatasetParams, Simulated
+from stages.common.params import Custom, DatasetParams, Simulated
 from stages.download import catalogue
 from stages.download.catalogue import DATASETS, obtain
+from stages.download.raw import IDX_NAMES
 from stages.preprocess.decode import decode
 
 SIMULATED = Simulated(n_train=50, n_test=20, height=5, width=4, n_classes=7, noise=0.5, seed=1)
@@ -49,14 +50,15 @@ FASHION_MNIST = (
 
 
 def named(name: str, simulated: Simulated = SIMULATED) -> DatasetParams:
-    return DatasetParams(name=name, simulated=simulated)
+    custom = Custom(format="auto", target="target", resize=())
+    return DatasetParams(name=name, path="data/custom", custom=custom, simulated=simulated)
 
 
 def add_published(
     monkeypatch: pytest.MonkeyPatch, folder: Path, class_names: tuple[str, ...]
 ) -> None:
     """Makes the folder's files, as they are now, the data set `tiny` of the catalogue."""
-    in_order = [(folder / name).read_bytes() for name in catalogue._IDX_NAMES]
+    in_order = [(folder / name).read_bytes() for name in IDX_NAMES]
     files = [(len(content), sha256(content).hexdigest()) for content in in_order]
     entry = catalogue._published(class_names, ["other-mirror"], files)
     monkeypatch.setitem(DATASETS, "tiny", entry)
@@ -78,7 +80,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a small published data set, which the catalogue knows as `tiny`."""
     folder = tmp_path / "published"
     folder.mkdir()
-    for name in catalogue._IDX_NAMES:
+    for name in IDX_NAMES:
         (folder / name).write_bytes(f"content of {name}".encode())
     add_published(monkeypatch, folder, class_names=("a", "b"))
     return folder
@@ -109,13 +111,13 @@ def test_digits_are_scikit_learn_s_without_any_network(
     monkeypatch.setattr(socket.socket, "connect", refuse)
     source = obtain(named("digits"), tmp_path)
     arrays = RAW_ARRAYS.read(tmp_path)
-    assert arrays.train_images.shape == (1438, 8, 8, 1)
-    assert arrays.test_images.shape == (359, 8, 8, 1)
-    assert arrays.train_images.dtype == arrays.test_images.dtype == np.uint8
-    assert arrays.train_images.max() == arrays.test_images.max() == 16
-    np.testing.assert_array_equal(arrays.test_images[..., 0], load_digits().images[4::5])
-    np.testing.assert_array_equal(arrays.test_labels, load_digits().target[4::5])
-    assert arrays.train_labels.shape == (1438,)
+    assert arrays.train_inputs.shape == (1438, 8, 8, 1)
+    assert arrays.test_inputs.shape == (359, 8, 8, 1)
+    assert arrays.train_inputs.dtype == arrays.test_inputs.dtype == np.uint8
+    assert arrays.train_inputs.max() == arrays.test_inputs.max() == 16
+    np.testing.assert_array_equal(arrays.test_inputs[..., 0], load_digits().images[4::5])
+    np.testing.assert_array_equal(arrays.test_targets, load_digits().target[4::5])
+    assert arrays.train_targets.shape == (1438,)
     assert source.class_names == tuple("0123456789")
 
 
@@ -131,10 +133,10 @@ def test_what_is_made_has_the_same_bytes_each_time(tmp_path: Path, name: str) ->
 def test_simulated_data_are_of_the_configured_size(tmp_path: Path) -> None:
     source = obtain(named("simulated"), tmp_path)
     arrays = RAW_ARRAYS.read(tmp_path)
-    assert arrays.train_images.shape == (50, 5, 4, 1)
-    assert arrays.test_images.shape == (20, 5, 4, 1)
+    assert arrays.train_inputs.shape == (50, 5, 4, 1)
+    assert arrays.test_inputs.shape == (20, 5, 4, 1)
     assert len(source.class_names) == 7
-    for labels in (arrays.train_labels, arrays.test_labels):
+    for labels in (arrays.train_targets, arrays.test_targets):
         np.testing.assert_array_equal(np.unique(labels), np.arange(7))
 
 
@@ -143,8 +145,8 @@ def test_another_seed_simulates_other_data(tmp_path: Path) -> None:
     obtain(named("simulated"), tmp_path / "one")
     obtain(named("simulated", other), tmp_path / "two")
     one, two = (RAW_ARRAYS.read(tmp_path / name) for name in ("one", "two"))
-    assert not np.array_equal(one.train_images, two.train_images)
-    assert not np.array_equal(one.train_labels, two.train_labels)
+    assert not np.array_equal(one.train_inputs, two.train_inputs)
+    assert not np.array_equal(one.train_targets, two.train_targets)
 
 
 def test_simulated_images_of_a_class_are_its_prototype_when_there_is_no_noise(
@@ -154,9 +156,9 @@ def test_simulated_images_of_a_class_are_its_prototype_when_there_is_no_noise(
     arrays = RAW_ARRAYS.read(tmp_path)
     prototypes = {
         int(label): image
-        for image, label in zip(arrays.train_images, arrays.train_labels, strict=True)
+        for image, label in zip(arrays.train_inputs, arrays.train_targets, strict=True)
     }
-    for image, label in zip(arrays.test_images, arrays.test_labels, strict=True):
+    for image, label in zip(arrays.test_inputs, arrays.test_targets, strict=True):
         np.testing.assert_array_equal(image, prototypes[int(label)])
 
 
@@ -216,8 +218,8 @@ def test_real_images_in_the_published_format_are_fetched_and_decoded(
     monkeypatch.setenv("DATASET_MIRROR", str(sample))
     source = obtain(named("tiny"), tmp_path / "raw")
     arrays = decode(tmp_path / "raw", source)
-    assert arrays.train_images.shape == (2000, 28, 28, 1)
-    assert arrays.test_images.shape == (1909, 28, 28, 1)
+    assert arrays.train_inputs.shape == (2000, 28, 28, 1)
+    assert arrays.test_inputs.shape == (1909, 28, 28, 1)
 
 
 def test_a_data_set_is_added_by_one_function(

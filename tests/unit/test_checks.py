@@ -7,13 +7,16 @@ import pytest
 
 from stages.common.confirmation import ConfirmationRow, Unscored
 from stages.common.data import Dataset
-from stages.common.params import ComparisonParams, Model
+from stages.common.params import BuiltInModel, ComparisonParams
 from stages.common.results import OptimizerResult, Pair
 from stages.common.runs import Diverged, Failed, TrialRow
+from stages.common.score import Score, score_of
 from stages.evaluate.checks import CHECKS, Experiment, check_failures, find_faults
 from stages.evaluate.criteria import measure
 from stages.evaluate.scored import ScoredRun
-from tests.examples import DATASET, Trials, group, scored_run
+from tests import regression
+from tests.examples import DATASET, SCORE, Trials, group, scored_run
+from tests.parameters import COMMITTED
 
 SGD, NESTEROV, ADAM = [0.8, 0.81, 0.82], [0.87, 0.88, 0.89], [0.83, 0.84, 0.85]
 RISING = [[0.5, 0.6, 0.7, 0.8, 0.9 + 0.01 * seed] for seed in range(3)]
@@ -22,12 +25,12 @@ MARGIN = 0.02
 MOMENTUM = {"momentum": 0.9, "nesterov": True}
 
 
-def summarised(run: ScoredRun) -> OptimizerResult:
+def summarised(run: ScoredRun, score: Score) -> OptimizerResult:
     return OptimizerResult(
         class_name=run.run.class_name,
-        tuned=run.tuned.summarise(0.95, DATASET.n_test),
-        configured=run.configured.summarise(0.95, DATASET.n_test),
-        criteria=measure("it", run, target=None),
+        tuned=run.tuned.summarise(0.95, score, DATASET.n_test),
+        configured=run.configured.summarise(0.95, score, DATASET.n_test),
+        criteria=measure("it", run, score, target=None, margin=MARGIN),
     )
 
 
@@ -38,14 +41,16 @@ def experiment(
     margin: float = MARGIN,
     model: str = "mlp",
     hidden_units: tuple[int, ...] = (100,),
+    score: Score = SCORE,
 ) -> Experiment:
     return Experiment(
         dataset=dataset,
-        model=Model(name=model, hidden_units=hidden_units, activation="relu", dropout=0.0),
+        model=BuiltInModel(name=model, hidden_units=hidden_units, activation="relu", dropout=0.0),
+        score=score,
         runs=runs,
-        results={name: summarised(run) for name, run in runs.items()},
+        results={name: summarised(run, score) for name, run in runs.items()},
         pairs=pairs,
-        settings=ComparisonParams(confidence=0.95, margin=margin, target_accuracy="auto"),
+        settings=ComparisonParams(confidence=0.95, margin=margin, target="auto"),
     )
 
 
@@ -57,7 +62,7 @@ SOUND = experiment(
     },
     PAIR,
 )
-FASHION_MNIST = replace(DATASET, name="fashion_mnist", train_counts=(10_000,) * 4)
+FASHION_MNIST = replace(DATASET, name="fashion_mnist", n_train=40_000)
 
 
 def adam(*arguments: Any, **settings: Any) -> ScoredRun:
@@ -118,8 +123,8 @@ def on_fashion_mnist(
 
 
 def known(pair: Pair = PAIR, n_test: int = 60, margin: float = MARGIN) -> Experiment:
-    """On so many test images, of four classes."""
-    dataset = replace(DATASET, test_counts=(n_test // 4,) * 4)
+    """On so many test examples, of four classes."""
+    dataset = replace(DATASET, n_test=n_test, test_counts=(n_test // 4,) * 4)
     settings = SOUND.settings.model_copy(update={"margin": margin})
     return replace(SOUND, pairs=(pair,), dataset=dataset, settings=settings)
 
@@ -131,13 +136,34 @@ def stuck(n_stuck: int, n: int = 10) -> ScoredRun:
 
 
 UNDECIDED = replace(PAIR, label="undecided")
+R2 = score_of(COMMITTED.task.model_copy(update={"name": "regression"}))
+ERROR = replace(R2, keras_name="mean_absolute_error", name="mean absolute error", sign=-1)
+
+
+def of_numbers(
+    scores: list[float], curves: list[list[float]] | None = None, **settings: Any
+) -> Experiment:
+    """A regression, of one optimizer."""
+    return experiment(
+        {"adam": adam(scores, curves)}, dataset=regression.DATASET, **{"score": R2, **settings}
+    )
+
+
+def of_errors(*curves: list[float]) -> Experiment:
+    """The lower, the better; trials end at the same on the test examples."""
+    trials = group([curve[-1] for curve in curves], curves)
+    pairs = zip(trials.group.rows, curves, strict=True)
+    rows = tuple(replace(row, best_validation_score=min(curve)) for row, curve in pairs)
+    trials = replace(trials, group=replace(trials.group, rows=rows))
+    run = scored_run(trials, class_name="Adam")
+    return experiment({"adam": run}, dataset=regression.DATASET, score=ERROR)
 
 
 FAULTS = {
-    "no-training-image": (counted(train_counts=(0, 25, 25, 25)), "absent_class", ()),
-    "no-validation-image": (counted(validation_counts=(20, 20, 0, 0)), "absent_class", ()),
-    "no-test-image": (counted(test_counts=(20, 20, 20, 0)), "absent_class", ()),
-    "test-images-of-one-class": (counted(test_counts=(60, 0, 0, 0)), "absent_class", ()),
+    "no-training-example": (counted(train_counts=(0, 25, 25, 25)), "absent_class", ()),
+    "no-validation-example": (counted(validation_counts=(20, 20, 0, 0)), "absent_class", ()),
+    "no-test-example": (counted(test_counts=(20, 20, 20, 0)), "absent_class", ()),
+    "test-examples-of-one-class": (counted(test_counts=(60, 0, 0, 0)), "absent_class", ()),
     "guessing": (changed(adam=adam([0.25, 0.26, 0.27])), "guessing", ("adam",)),
     "guessing-the-frequent-class": (
         experiment({"adam": adam(ADAM)}, dataset=replace(DATASET, test_counts=(51, 3, 3, 3))),
@@ -207,13 +233,33 @@ FAULTS = {
         "nesterov_behind_sgd",
         ("nesterov", "sgd"),
     ),
-    "margin-below-an-image": (known(margin=0.016), "margin", ()),
-    "margin-below-what-images-tell": (
+    "no-better-than-the-mean": (
+        of_numbers([-0.02, 0.01, 0.01], [[e] * 5 for e in (0.01, 0.02, 0.03)]),
+        "guessing",
+        ("adam",),
+    ),
+    "one-stuck-at-the-mean": (
+        of_numbers([0.7, 0.7, 0.7], [[-0.5, 0.0, e, e, e] for e in (0.0, 0.8, 0.8)]),
+        "stuck",
+        ("adam",),
+    ),
+    "falling-error": (
+        of_errors(*[[3.0, 2.5, 2.4, 2.3, e] for e in (2.1, 2.11, 2.12)]),
+        "still_improving",
+        ("adam",),
+    ),
+    "rising-error": (
+        of_errors(*[[3.0, 2.5, e, e + 0.5, e + 0.5] for e in (2.1, 2.11)]),
+        "best_epoch",
+        ("adam",),
+    ),
+    "margin-below-an-example": (known(margin=0.016), "margin", ()),
+    "margin-below-what-examples-tell": (
         known(replace(UNDECIDED, test_set_half_width=0.0201)),
         "margin",
         (),
     ),
-    "margin-below-what-images-tell-of-a-tie": (
+    "margin-below-what-examples-tell-of-a-tie": (
         known(replace(PAIR, label="tied", test_set_half_width=0.0201)),
         "margin",
         (),
@@ -236,17 +282,28 @@ NO_FAULTS = {
     "best-epoch-by-chance": changed(
         adam=adam(ADAM, [[0.8] * 5, [0.81] * 5, [0.8, 0.8, 0.95, 0.82, 0.82]])
     ),
-    "margin-of-one-image": known(margin=1 / 60),
-    "margin-of-what-images-tell": known(replace(UNDECIDED, test_set_half_width=MARGIN)),
-    "better-though-images-tell-little": known(replace(PAIR, test_set_half_width=0.5)),
-    "one-pair-of-which-images-tell-little": replace(
+    "r2-above-0": of_numbers([0.02, 0.05, 0.09]),
+    "small-r2-margin": of_numbers([0.7, 0.8], margin=0.0),
+    "error-of-which-guessing-is-unknown": of_numbers([0.9, 0.9, 0.91], score=ERROR),
+    "error-that-rises-within-the-margin": of_errors(
+        *[[3.0, 2.5, e, e, e + 0.01] for e in (2.1, 2.11)]
+    ),
+    "falling-error-before-the-last-fifth": of_errors(*[[3.0, 2.5, 2.3, e, e] for e in (2.1, 2.11)]),
+    "another-score-than-accuracy-on-fashion-mnist": replace(
+        on_fashion_mnist([0.97, 0.98]),
+        score=replace(SCORE, keras_name="sparse_top_k_categorical_accuracy"),
+    ),
+    "margin-of-one-example": known(margin=1 / 60),
+    "margin-of-what-examples-tell": known(replace(UNDECIDED, test_set_half_width=MARGIN)),
+    "better-though-examples-tell-little": known(replace(PAIR, test_set_half_width=0.5)),
+    "one-pair-of-which-examples-tell-little": replace(
         SOUND,
         pairs=(
             replace(UNDECIDED, test_set_half_width=0.5),
             *[replace(UNDECIDED, test_set_half_width=0.01)] * 2,
         ),
     ),
-    "test-images-unknown": known(replace(UNDECIDED, test_set_half_width=None)),
+    "test-examples-unknown": known(replace(UNDECIDED, test_set_half_width=None)),
     "grid-of-one-rate": changed(adam=tuned_at(1, {1: [0.9]})),
     "less-than-half-of-tuning-diverged": changed(
         adam=tuned_at(1, {0.1: [0.5], 1: [0.9], 10: [None]})
@@ -281,7 +338,7 @@ NO_FAULTS = {
     "adam-behind": paired(first="sgd", second="adam"),
     "credible": on_fashion_mnist(),
     "too-good-for-other-data": on_fashion_mnist([0.97, 0.98], name="mnist"),
-    "too-bad-for-part-of-the-data": on_fashion_mnist([0.8, 0.81], train_counts=(9_999,) * 4),
+    "too-bad-for-part-of-the-data": on_fashion_mnist([0.8, 0.81], n_train=39_999),
     "too-bad-after-four-epochs": on_fashion_mnist([0.8, 0.81], n_epochs=4),
     "too-good-for-a-smaller-network": replace(
         on_fashion_mnist([0.94, 0.95]), model=SOUND.model.model_copy(update={"name": "cnn"})
@@ -336,10 +393,10 @@ def test_the_failure_rate_of_fresh_seeds_is_given_with_its_interval() -> None:
         assert "(35 to 93 % may)" in finding.problem
 
 
-def test_the_margin_is_told_beside_what_the_test_images_can_tell() -> None:
-    (below_an_image,) = find_faults(FAULTS["margin-below-an-image"][0])
-    assert "0.016 is less than one of the 60 test images (0.0167)" in below_an_image.problem
-    (coarse,) = find_faults(FAULTS["margin-below-what-images-tell"][0])
+def test_the_margin_is_told_beside_what_the_test_examples_can_tell() -> None:
+    (below_an_example,) = find_faults(FAULTS["margin-below-an-example"][0])
+    assert "0.016 is less than one of the 60 test examples (0.0167)" in below_an_example.problem
+    (coarse,) = find_faults(FAULTS["margin-below-what-examples-tell"][0])
     assert "may move a difference by 0.0201, more than the margin of 0.02;" in coarse.problem
 
 
@@ -375,3 +432,19 @@ def test_how_much_better_an_earlier_epoch_was_is_told() -> None:
 def test_what_became_of_the_trials_is_told_in_its_own_word(run: ScoredRun, problem: str) -> None:
     (finding,) = check_failures(replace(SOUND, runs={"adam": run}))
     assert finding.problem.startswith(f"adam: {problem}")
+
+
+def test_what_is_said_of_a_regression_names_its_score() -> None:
+    def problem(name: str) -> str:
+        (finding,) = find_faults(FAULTS[name][0])
+        return finding.problem
+
+    assert "its test R² of 0.0000 is not clearly above that of always saying the mean, 0" in (
+        problem("no-better-than-the-mean")
+    )
+    assert "Validation mean absolute error still improved in the last epoch, for adam (by 0.19" in (
+        problem("falling-error")
+    )
+    assert "Validation mean absolute error was better at an earlier epoch than at the last" in (
+        problem("rising-error")
+    )

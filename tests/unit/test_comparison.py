@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from stages.common.confirmation import ROWS, Scored
-from stages.common.data import Examples
+from stages.common.data import Examples, Scaling
 from stages.common.errors import InputError
 from stages.common.params import Params
 from stages.common.results import (
-    ACCURACIES,
     COMPARISON,
     CONFUSION,
     CURVES,
+    FITTED,
     METRICS,
     MISTAKES,
     PAIRS,
+    SCORES,
     TUNING,
     Comparison,
     Estimate,
@@ -31,8 +32,10 @@ from stages.common.runs import EPOCHS, TRIALS
 from stages.evaluate.comparison import Evaluation, evaluate, summarise
 from stages.evaluate.comparison import compare as compare_runs
 from stages.evaluate.criteria import grid_points
+from stages.evaluate.predictions import find_mistakes
 from stages.evaluate.scored import ScoredRun, read_runs
-from stages.inference.estimates import half_width_of_images
+from stages.inference.estimates import half_width_of_examples
+from tests import regression
 from tests.examples import (
     CLASS_NAMES,
     DATASET,
@@ -45,6 +48,8 @@ from tests.examples import (
     write_trained,
 )
 from tests.parameters import optimizer, small_params
+from tests.regression import numbers_params
+from tests.results import predicting_numbers
 
 OPTIMIZERS = {
     "diverging": optimizer(class_name="SGD", learning_rate=1e30),
@@ -80,12 +85,11 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
 def compare(
     runs: Mapping[str, ScoredRun], at_most: int = 10, n_test: int = 60, **comparison: float
 ) -> Comparison:
-    """On so many test images of four classes; the margin is 0.01."""
+    """On so many test examples of four classes; the margin is 0.01."""
     settings = {"margin": 0.01, **comparison}
     params = small_params(OPTIMIZERS, confirmation={"at_most": at_most}, comparison=settings)
-    return compare_runs(
-        params, replace(DATASET, test_counts=(n_test // 4,) * 4), TEST, dict(sorted(runs.items()))
-    )
+    dataset = replace(DATASET, n_test=n_test, test_counts=(n_test // 4,) * 4)
+    return compare_runs(params, dataset, dict(sorted(runs.items())))
 
 
 def to_and_fro(accuracy: float, n: int = 10, step: float = 0.001, n_failed: int = 0) -> Trials:
@@ -96,7 +100,7 @@ def to_and_fro(accuracy: float, n: int = 10, step: float = 0.001, n_failed: int 
 def test_an_optimizer_without_scores_is_in_the_tables_but_has_no_curve(compared: Compared) -> None:
     result = compared.evaluation
     assert result.comparison.optimizers.keys() == OPTIMIZERS.keys()
-    for rows in (result.accuracies, result.tuning):
+    for rows in (result.scores, result.tuning):
         assert {row.optimizer for row in rows} == OPTIMIZERS.keys()
     for rows in (result.curves, result.confusion):
         assert {row.optimizer for row in rows} == {"slow", "quick"}
@@ -109,7 +113,7 @@ def test_the_leader_stands_first_and_the_diverged_one_last(compared: Compared) -
         f"Take quick: with 10 seeds, every other is behind it or fails more often {SURE}."
     )
     assert list(comparison.optimizers) == ["quick", "slow", "diverging"]
-    assert [row.optimizer for row in compared.evaluation.accuracies] == list(comparison.optimizers)
+    assert [row.optimizer for row in compared.evaluation.scores] == list(comparison.optimizers)
 
 
 def test_a_result_is_the_mean_of_its_scores(compared: Compared) -> None:
@@ -118,7 +122,7 @@ def test_a_result_is_the_mean_of_its_scores(compared: Compared) -> None:
     scores = [row for row in rows if isinstance(row, Scored)]
     assert [row.seed for row in scores] == SEEDS
     assert (tuned.n_trials, tuned.n_failed, tuned.learning_rate) == (10, 0, 0.01)
-    for name in ("test_accuracy", "test_loss", "validation_accuracy", "best_validation_accuracy"):
+    for name in ("test_score", "test_loss", "validation_score", "best_validation_score"):
         mean = np.mean([getattr(row, name) for row in scores])
         assert getattr(tuned, name).mean == pytest.approx(mean), name
 
@@ -128,7 +132,7 @@ def test_a_diverged_optimizer_is_counted_and_has_no_numbers(compared: Compared) 
     tuned = result.tuned
     assert (tuned.n_trials, tuned.n_failed, result.criteria.failed_share) == (10, 10, 1)
     unknown = Estimate(None, None, None, None)
-    assert tuned.test_accuracy == tuned.test_loss == tuned.validation_accuracy == unknown
+    assert tuned.test_score == tuned.test_loss == tuned.validation_score == unknown
 
 
 def test_confusion_is_the_share_of_each_class(compared: Compared) -> None:
@@ -137,10 +141,10 @@ def test_confusion_is_the_share_of_each_class(compared: Compared) -> None:
     assert len(shares) == len(CLASS_NAMES) ** 2
     for actual in CLASS_NAMES:
         assert sum(shares[actual, predicted] for predicted in CLASS_NAMES) == pytest.approx(1)
-    n_images = np.bincount(TEST.labels)
-    right = sum(n * shares[name, name] for n, name in zip(n_images, CLASS_NAMES, strict=True))
-    accuracy = compared.evaluation.comparison.optimizers["quick"].tuned.test_accuracy.mean
-    assert right / len(TEST.labels) == pytest.approx(accuracy)
+    n_examples = np.bincount(TEST.targets)
+    right = sum(n * shares[name, name] for n, name in zip(n_examples, CLASS_NAMES, strict=True))
+    accuracy = compared.evaluation.comparison.optimizers["quick"].tuned.test_score.mean
+    assert right / len(TEST.targets) == pytest.approx(accuracy)
 
 
 def test_a_curve_is_the_mean_of_the_trials_curves_and_their_range(compared: Compared) -> None:
@@ -153,10 +157,10 @@ def test_a_curve_is_the_mean_of_the_trials_curves_and_their_range(compared: Comp
     for point in points:
         trials = [row for row in epochs if row.epoch == point.epoch]
         assert [row.seed for row in trials] == SEEDS
-        accuracies = [getattr(row, f"{point.split}_accuracy") for row in trials]
+        accuracies = [getattr(row, f"{point.split}_score") for row in trials]
         assert point.loss == np.mean([getattr(row, f"{point.split}_loss") for row in trials])
-        assert point.accuracy == np.mean(accuracies)
-        assert (point.accuracy_low, point.accuracy_high) == (min(accuracies), max(accuracies))
+        assert point.score == np.mean(accuracies)
+        assert (point.score_low, point.score_high) == (min(accuracies), max(accuracies))
 
 
 def test_all_diverged_leaves_no_best_and_no_nan(compared: Compared, tmp_path: Path) -> None:
@@ -165,7 +169,7 @@ def test_all_diverged_leaves_no_best_and_no_nan(compared: Compared, tmp_path: Pa
     result = evaluate(params, DATASET, TEST, scored)
     METRICS.write(tmp_path, result.metrics)
     COMPARISON.write(tmp_path, result.comparison)
-    ACCURACIES.write(tmp_path, result.accuracies)
+    SCORES.write(tmp_path, result.scores)
     CURVES.write(tmp_path, result.curves)
     CONFUSION.write(tmp_path, result.confusion)
     TUNING.write(tmp_path, result.tuning)
@@ -174,7 +178,7 @@ def test_all_diverged_leaves_no_best_and_no_nan(compared: Compared, tmp_path: Pa
     assert (written["best"], written["seeds"]) == (None, 10)
     assert written["warnings"] == len(result.comparison.warnings) > 0
     assert written["optimizers"]["diverging"] == {
-        "accuracy": None,
+        "score": None,
         "low": None,
         "high": None,
         "rate": 1e30,
@@ -184,7 +188,7 @@ def test_all_diverged_leaves_no_best_and_no_nan(compared: Compared, tmp_path: Pa
     assert COMPARISON.read(tmp_path) == result.comparison
     assert [path.name for path in tmp_path.iterdir() if "nan" in path.read_text().lower()] == []
     MISTAKES.write(tmp_path, result.mistakes)
-    assert len(MISTAKES.read(tmp_path).images) == 0
+    assert len(MISTAKES.read(tmp_path).pictures) == 0
 
 
 @pytest.mark.parametrize("bound", [0.001, None])
@@ -212,9 +216,9 @@ def test_metrics_are_five_rounded_numbers_for_each_optimizer(
         result.tuned,
         learning_rate=0.1,
         n_failed=1,
-        test_accuracy=Estimate(0.912345678, 0.9, 0.92, 0.01),
+        test_score=Estimate(0.912345678, 0.9, 0.92, 0.01),
     )
-    configured = replace(result.configured, test_accuracy=Estimate(0.8, 0.7, 0.9, 0.1))
+    configured = replace(result.configured, test_score=Estimate(0.8, 0.7, 0.9, 0.1))
     optimizers = {
         "sgd": replace(result, tuned=tuned, configured=configured),
         "adam": replace(result, tuned=configured, configured=tuned),
@@ -226,7 +230,7 @@ def test_metrics_are_five_rounded_numbers_for_each_optimizer(
     assert written["bound"] == 0.333333
     assert list(written["optimizers"]) == ["adam", "sgd"]
     assert written["optimizers"]["sgd"] == {
-        "accuracy": 0.912346,
+        "score": 0.912346,
         "low": 0.9,
         "high": 0.92,
         "rate": 0.1,
@@ -282,28 +286,36 @@ def test_what_is_wrong_is_told(compared: Compared) -> None:
     assert {("failures", ("diverging",)), ("guessing", ("slow",))} <= found
 
 
-def test_the_target_is_a_point_below_the_leader_or_the_one_that_is_set(compared: Compared) -> None:
+def test_the_target_is_the_margin_below_the_leader_or_the_one_that_is_set(
+    compared: Compared,
+) -> None:
     comparison = compared.evaluation.comparison
-    leader = comparison.optimizers["quick"].tuned.validation_accuracy.mean
+    leader = comparison.optimizers["quick"].tuned.validation_score.mean
     assert leader is not None
-    assert comparison.target_accuracy == pytest.approx(leader - 0.01)
+    assert comparison.target == pytest.approx(leader - PARAMS.comparison.margin)
     content = PARAMS.model_dump(mode="json")
-    content["comparison"]["target_accuracy"] = 0.123
+    content["comparison"]["target"] = 0.123
     params = Params.model_validate_json(json.dumps(content))
-    assert compare_runs(params, DATASET, TEST, compared.scored).target_accuracy == 0.123
+    assert compare_runs(params, DATASET, compared.scored).target == 0.123
+
+
+def test_the_target_follows_the_margin() -> None:
+    runs = {"a": scored_run(to_and_fro(0.9)), "b": scored_run(to_and_fro(0.8))}
+    for margin in (0.0, 0.05):
+        assert compare(runs, margin=margin).target == pytest.approx(0.9 - margin)
 
 
 @pytest.mark.parametrize(
     "tuned", [group([0.01] * 10), group([], n_failed=10)], ids=["nothing-learned", "all-diverged"]
 )
 def test_without_a_leader_to_follow_there_is_no_target(tuned: Trials) -> None:
-    assert compare({"a": scored_run(tuned), "b": scored_run(tuned)}).target_accuracy is None
+    assert compare({"a": scored_run(tuned), "b": scored_run(tuned)}).target is None
 
 
 def test_the_grid_of_each_optimizer_is_plotted_with_the_choice(compared: Compared) -> None:
     (trial, *_) = TRIALS.read(compared.runs / "quick")
     (point,) = [row for row in compared.evaluation.tuning if row.optimizer == "quick"]
-    accuracy = trial.validation_accuracy if trial.outcome == "completed" else None
+    accuracy = trial.validation_score if trial.outcome == "completed" else None
     assert point == TuningPoint("quick", 1.0, 0.01, accuracy, 1, 0, "both")
 
 
@@ -377,7 +389,7 @@ def test_scores_beyond_the_look_that_decided_change_nothing_that_is_concluded() 
     assert (early.verdict, early.bound, early.looks) == (late.verdict, late.bound, late.looks)
 
 
-def test_behind_the_leader_the_ranking_is_by_failures_then_accuracy_then_name() -> None:
+def test_behind_the_leader_the_ranking_is_by_failures_then_score_then_name() -> None:
     runs = {
         "e": scored_run(to_and_fro(0.8, 9, n_failed=1)),
         "d": scored_run(to_and_fro(0.7)),
@@ -388,13 +400,13 @@ def test_behind_the_leader_the_ranking_is_by_failures_then_accuracy_then_name() 
     assert list(compare(runs).optimizers) == ["a", "b", "d", "c", "e"]
 
 
-def test_a_pair_tells_how_far_the_test_images_may_move_it(compared: Compared) -> None:
+def test_a_pair_tells_how_far_the_test_examples_may_move_it(compared: Compared) -> None:
     pair = compared.evaluation.comparison.pairs[0]
     shares = [
-        (compared.scored[name].predictions == TEST.labels).mean(axis=0)
+        (compared.scored[name].predictions == TEST.targets).mean(axis=0)
         for name in ("quick", "slow")
     ]
-    assert pair.test_set_half_width == pytest.approx(half_width_of_images(*shares, 0.95))
+    assert pair.test_set_half_width == pytest.approx(half_width_of_examples(*shares, 0.95))
     assert pair.test_set_half_width > 0
     assert compared.evaluation.comparison.pairs[1].test_set_half_width is None
 
@@ -406,7 +418,7 @@ def test_the_probability_of_improvement_counts_a_failed_trial_as_lost() -> None:
 
 
 def test_mistakes_are_the_images_that_most_trials_of_the_leader_got_wrong() -> None:
-    labels = np.array([0, 1, 2, 3, 0], np.uint8)
+    labels = np.array([0, 1, 2, 3, 0], np.int32)
     test = Examples(np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1), labels)
     wrong = [[0, 2, 2, 1, 0], [0, 3, 2, 1, 1], [0, 3, 2, 3, 2]]
     leader = scored_run(to_and_fro(0.9))
@@ -415,9 +427,9 @@ def test_mistakes_are_the_images_that_most_trials_of_the_leader_got_wrong() -> N
         "a": replace(leader, predictions=predictions),
         "b": replace(scored_run(to_and_fro(0.5)), predictions=np.zeros((10, 5), np.uint8)),
     }
-    dataset = replace(DATASET, test_counts=(2, 1, 1, 1))
+    dataset = replace(DATASET, n_test=5, test_counts=(2, 1, 1, 1))
     found = evaluate(PARAMS, dataset, test, scored).mistakes
-    assert found.images.ravel().tolist() == [1, 3, 4]
+    assert found.pictures.ravel().tolist() == [1, 3, 4]
     assert found.actual.tolist() == [1, 3, 0]
     assert found.predicted.tolist() == [3, 1, 1]
     assert found.n_wrong.tolist() == [3, 2, 2]
@@ -426,4 +438,92 @@ def test_mistakes_are_the_images_that_most_trials_of_the_leader_got_wrong() -> N
 def test_no_more_mistakes_are_kept_than_a_page_can_show() -> None:
     runs = {"a": scored_run(group([0.1] * 10)), "b": scored_run(group([0.0] * 10))}
     found = evaluate(PARAMS, DATASET, TEST, runs).mistakes
-    assert len(found.images) == len(found.n_wrong) == 24
+    assert len(found.pictures) == len(found.n_wrong) == 24
+
+
+def test_pictures_with_four_channels_and_numbers_are_no_mistakes_to_be_shown() -> None:
+    run = scored_run(group([0.1] * 10))
+    for inputs in (np.zeros((60, 6, 6, 4), np.uint8), np.zeros((60, 6, 6, 1), np.float32)):
+        found = find_mistakes(run, Examples(inputs, TEST.targets), DATASET.scaling)
+        assert len(found.pictures) == len(found.n_wrong) == 0
+
+
+LOWER = {"score": "mean_absolute_error"}
+
+
+def compare_numbers(
+    *accuracies: Trials, margin: float = 0.01, at_most: int = 10, **task: str
+) -> Comparison:
+    """The optimizers a, b, ... of a regression."""
+    runs = {
+        name: predicting_numbers(scored_run(trials))
+        for name, trials in zip("abc", accuracies, strict=False)
+    }
+    params = numbers_params(
+        OPTIMIZERS,
+        task=task,
+        confirmation={"at_most": at_most},
+        comparison={"margin": margin},
+    )
+    return compare_runs(params, regression.DATASET, runs)
+
+
+def test_a_regression_is_compared_by_its_r2() -> None:
+    comparison = compare_numbers(to_and_fro(0.5), to_and_fro(0.8), to_and_fro(-0.3))
+    assert (comparison.score.name, comparison.best) == ("R²", "b")
+    assert list(comparison.optimizers) == ["b", "a", "c"]
+    assert comparison.target == pytest.approx(0.79)
+    assert comparison.optimizers["c"].tuned.test_score.mean == pytest.approx(-0.3)
+    assert comparison.verdict == f"Take b: with 10 seeds, it is ahead of every other {SURE}."
+    assert [(pair.first, pair.second, pair.label) for pair in comparison.pairs] == [
+        ("b", "a", "better"), ("b", "c", "better"), ("a", "c", "better"),
+    ]  # fmt: skip
+
+
+def test_a_target_of_r2_may_lie_below_0() -> None:
+    comparison = compare_numbers(to_and_fro(-0.3))
+    assert comparison.target == pytest.approx(-0.31)
+
+
+def test_where_a_lower_score_is_better_the_lowest_leads() -> None:
+    comparison = compare_numbers(to_and_fro(5.0), to_and_fro(3.0), to_and_fro(9.0), **LOWER)
+    assert list(comparison.optimizers) == ["b", "a", "c"]
+    assert comparison.best == "b"
+    assert comparison.target == pytest.approx(3.01)
+    assert [(pair.first, pair.second, pair.label) for pair in comparison.pairs] == [
+        ("b", "a", "better"), ("b", "c", "better"), ("a", "c", "better"),
+    ]  # fmt: skip
+    first, *_ = comparison.pairs
+    assert first.mean_difference == pytest.approx(2.0)
+    assert first.probability_of_improvement == 1
+    assert comparison.optimizers["b"].criteria.epochs_to_target == 1
+    assert comparison.optimizers["a"].criteria.epochs_to_target is None
+
+
+def test_a_trial_that_failed_loses_where_a_lower_score_is_better_too() -> None:
+    comparison = compare_numbers(group([3.0] * 5, n_failed=5), to_and_fro(3.0), **LOWER)
+    (pair,) = comparison.pairs
+    assert (pair.first, pair.second) == ("b", "a")
+    assert pair.probability_of_improvement >= 0.5
+
+
+def test_the_evaluation_of_a_regression_has_fitted_points_and_no_classes(tmp_path: Path) -> None:
+    runs = {
+        name: predicting_numbers(scored_run(to_and_fro(score)))
+        for name, score in (("a", 0.5), ("b", 0.8))
+    }
+    params = numbers_params(OPTIMIZERS)
+    found = evaluate(params, regression.DATASET, regression.TEST, runs)
+    assert found.confusion == ()
+    assert len(found.mistakes.pictures) == 0
+    assert found.metrics.best == "b"
+    assert {point.optimizer for point in found.fitted} == {"b"}
+    FITTED.write(tmp_path, found.fitted)
+    assert [point.output for point in FITTED.read(tmp_path)] == [0] * 60 + [1] * 60
+    for warning in found.comparison.warnings:
+        assert warning.check not in {"absent_class", "margin"} or "R²" not in warning.problem
+
+
+def test_the_comparison_leaves_out_what_grows_with_the_table() -> None:
+    dataset = compare_numbers(to_and_fro(0.5)).dataset
+    assert (dataset.features, dataset.scaling) == ((), Scaling((), (), (), ()))

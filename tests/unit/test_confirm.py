@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from stages.common.confirmation import PREDICTIONS, ROWS, Scored
+from stages.common.data import Scaling
 from stages.common.errors import InputError
-from stages.common.params import Params
+from stages.common.params import Params, Task
 from stages.common.runs import RUN, TRIALS, WEIGHTS, Completed, Run, Setting, Weights
 from stages.confirm import race, scoring
 from stages.confirm.race import Confirmed, confirm, read_first_looks, remove_stale_runs
@@ -20,7 +21,7 @@ from stages.engine.trial import Data, Trial, TrialResult, Work, Workers
 from stages.engine.workers import open_threads
 from stages.inference.race import Rules, run_race
 from stages.train.tuning import train
-from tests.examples import DATA, DATASET, TEST, trial_row, write_trained
+from tests.examples import DATA, DATASET, TASK, TEST, trial_row, write_trained
 from tests.parameters import optimizer, small_params
 
 FIRST_SEED = 100
@@ -55,7 +56,7 @@ CLEAR = by_means({"a": 0.8, "b": 0.5, "far": 0.3})
 
 
 def result_of(trial: Trial, accuracy: float | None) -> TrialResult:
-    """Weights that tell accuracy and seed, as `score_from_weights` reads them."""
+    """Weights that tell accuracy and seed, as `ScriptedScorer` reads them."""
     row = trial_row("confirmation", trial.setting, trial.seed, accuracy)
     weights = (np.array([accuracy, trial.seed]),) if isinstance(row, Completed) else ()
     return TrialResult(row, (), weights)
@@ -66,10 +67,16 @@ def predicted(seed: int) -> list[int]:
     return np.random.default_rng(seed).integers(0, 4, DATASET.n_test).tolist()
 
 
-def score_from_weights(_: object, weights: Sequence[Any], test: object) -> scoring.TestScore:
-    assert test is TEST
-    accuracy, seed = weights[0].tolist()
-    return scoring.TestScore(np.array(predicted(int(seed)), np.uint8), accuracy, 1 - accuracy)
+class ScriptedScorer:
+    def __init__(self, _: object, task: Task, scaling: Scaling, test: object) -> None:
+        assert (task, scaling) == (TASK, DATASET.scaling)
+        assert test is TEST
+
+    def score(self, weights: Sequence[Any]) -> scoring.TestScore:
+        accuracy, seed = weights[0].tolist()
+        classes = np.array(predicted(int(seed)), np.uint8)
+        scores = np.full(DATASET.n_test, accuracy)
+        return scoring.TestScore(classes, scores, accuracy, 1 - accuracy)
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ def write_run(folder: Path, name: str, accuracy_of: AccuracyOf, *, tuned: float 
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Script]:
-    monkeypatch.setattr(race, "score_weights", score_from_weights)
+    monkeypatch.setattr(race, "Scorer", ScriptedScorer)
 
     def written(accuracy_of: AccuracyOf, names: Sequence[str] = ("a", "b", "far")) -> Script:
         for name in names:
@@ -274,8 +281,8 @@ def test_a_diverging_optimizer_has_no_scores_and_leaves(script: Callable[..., Sc
     lost = [row for row in confirmed.rows if row.optimizer == "far"]
     assert [(row.rate, row.outcome) for row in lost].count(("tuned", "diverged")) == 10
     assert len(lost) == 20
-    assert [len(classes) for classes in confirmed.predictions.classes] == [20, 20, 0]
-    assert confirmed.predictions.classes[2].shape == (0, DATASET.n_test)
+    assert [len(classes) for classes in confirmed.predictions.values] == [20, 20, 0]
+    assert confirmed.predictions.values[2].shape == (0, DATASET.n_test)
 
 
 def test_a_trial_that_diverges_in_the_race_is_a_row_without_scores(
@@ -288,7 +295,7 @@ def test_a_trial_that_diverges_in_the_race_is_a_row_without_scores(
     rows = [row for row in confirmed.rows if (row.optimizer, row.rate) == ("a", "tuned")]
     assert [row.seed for row in rows] == fresh(0, 15)
     assert [row.outcome == "diverged" for row in rows] == [i == 12 for i in range(15)]
-    predicted_by_a = confirmed.predictions.classes[0].tolist()
+    predicted_by_a = confirmed.predictions.values[0].tolist()
     assert predicted_by_a == [predicted(row.seed) for row in rows if row.outcome == "completed"]
 
 
@@ -296,17 +303,26 @@ def test_where_every_trial_diverges_the_race_is_over(script: Callable[..., Scrip
     accuracy_of = by_means(dict.fromkeys(("a", "b", "far")))
     confirmed, _ = script(accuracy_of).confirm(parameters(), NoWorkers())
     assert {row.outcome for row in confirmed.rows} == {"diverged"}
-    assert [len(classes) for classes in confirmed.predictions.classes] == [0, 0, 0]
+    assert [len(classes) for classes in confirmed.predictions.values] == [0, 0, 0]
 
 
 def test_predictions_are_of_the_tuned_rate_in_the_order_of_the_rows(
     script: Callable[..., Script],
 ) -> None:
     confirmed, _ = script(CLOSE).confirm(parameters())
-    for name, classes in zip(("a", "b", "far"), confirmed.predictions.classes, strict=True):
+    for name, classes in zip(("a", "b", "far"), confirmed.predictions.values, strict=True):
         seeds = tuned_seeds(confirmed)[name]
         assert classes.tolist() == [predicted(seed) for seed in seeds]
         assert classes.dtype == np.uint8
+
+
+def test_an_example_s_score_is_its_mean_over_the_trials_at_the_tuned_rate(
+    script: Callable[..., Script],
+) -> None:
+    confirmed, _ = script(CLOSE).confirm(parameters())
+    for name, scores in zip(("a", "b", "far"), confirmed.predictions.scores, strict=True):
+        expected = np.mean([CLOSE(name, TUNED, seed) for seed in tuned_seeds(confirmed)[name]])
+        np.testing.assert_allclose(scores, np.full(DATASET.n_test, expected))
 
 
 def test_rows_tell_the_scores_of_their_trials(script: Callable[..., Script]) -> None:
@@ -316,8 +332,8 @@ def test_rows_tell_the_scores_of_their_trials(script: Callable[..., Script]) -> 
         factor = TUNED if row.rate == "tuned" else 1.0
         accuracy = CLOSE(row.optimizer, factor, row.seed)
         assert accuracy is not None
-        assert (row.test_accuracy, row.test_loss) == (accuracy, 1 - accuracy)
-        assert row.validation_accuracy == pytest.approx(accuracy, rel=1e-5)
+        assert (row.test_score, row.test_loss) == (accuracy, 1 - accuracy)
+        assert row.validation_score == pytest.approx(accuracy, rel=1e-5)
 
 
 def test_optimizers_stand_by_name_whatever_their_order_in_the_parameters(

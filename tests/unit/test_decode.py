@@ -11,7 +11,7 @@ import pytest
 
 from stages.common.data import RAW_ARRAYS, RawArrays, RawFile, Source
 from stages.common.errors import InputError
-from stages.common.files import UInt8Array
+from stages.common.files import Array, UInt8Array
 from stages.preprocess.decode import decode, read_idx
 from tests.examples import encode_idx
 
@@ -35,20 +35,20 @@ def write_idx(folder: Path, *arrays: UInt8Array) -> None:
 def test_the_four_files_become_arrays_with_a_channel(tmp_path: Path) -> None:
     write_idx(tmp_path, IMAGES, LABELS, IMAGES[:2], LABELS[:2])
     arrays = decode(tmp_path, SOURCE)
-    np.testing.assert_array_equal(arrays.train_images, IMAGES[..., np.newaxis], strict=True)
-    np.testing.assert_array_equal(arrays.train_labels, LABELS, strict=True)
-    np.testing.assert_array_equal(arrays.test_images, IMAGES[:2, ..., np.newaxis], strict=True)
-    np.testing.assert_array_equal(arrays.test_labels, LABELS[:2], strict=True)
+    np.testing.assert_array_equal(arrays.train_inputs, IMAGES[..., np.newaxis], strict=True)
+    np.testing.assert_array_equal(arrays.train_targets, LABELS, strict=True)
+    np.testing.assert_array_equal(arrays.test_inputs, IMAGES[:2, ..., np.newaxis], strict=True)
+    np.testing.assert_array_equal(arrays.test_targets, LABELS[:2], strict=True)
 
 
 def test_real_files_are_read(shared_data: Path) -> None:
     folder = shared_data / "fashion-mnist-sample"
     arrays = decode(folder, replace(SOURCE, class_names=tuple("0123456789")))
-    assert arrays.train_images.shape == (2000, 28, 28, 1)
-    assert arrays.test_images.shape == (1909, 28, 28, 1)
+    assert arrays.train_inputs.shape == (2000, 28, 28, 1)
+    assert arrays.test_inputs.shape == (1909, 28, 28, 1)
     for images, labels in (
-        (arrays.train_images, arrays.train_labels),
-        (arrays.test_images, arrays.test_labels),
+        (arrays.train_inputs, arrays.train_targets),
+        (arrays.test_inputs, arrays.test_targets),
     ):
         assert (images.min(), images.max()) == (0, 255)
         np.testing.assert_array_equal(np.unique(labels), np.arange(10))
@@ -125,8 +125,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def write_npz(folder: Path, *arrays: UInt8Array) -> None:
-    images, labels, test_images, test_labels = arrays
-    raw = RawArrays(images[..., np.newaxis], labels, test_images[..., np.newaxis], test_labels)
+    images, labels, test_inputs, test_targets = arrays
+    raw = RawArrays(images[..., np.newaxis], labels, test_inputs[..., np.newaxis], test_targets)
     RAW_ARRAYS.write(folder, raw)
 
 
@@ -141,14 +141,23 @@ def write_npz(folder: Path, *arrays: UInt8Array) -> None:
 @pytest.mark.parametrize(
     ("arrays", "told"),
     [
-        ((IMAGES, LABELS + 1, IMAGES, LABELS), "a training label is 3, should be below 3"),
-        ((IMAGES, LABELS, IMAGES, LABELS + 9), "a test label is 11, should be below 3"),
-        ((IMAGES, LABELS[:4], IMAGES, LABELS), r"5 training images but labels of shape \(4,\)"),
-        ((IMAGES, LABELS, IMAGES[:4], LABELS), r"4 test images but labels of shape \(5,\)"),
-        ((IMAGES, LABELS, IMAGES[:, :2], LABELS), r"training images are \(3, 2, 1\), test .*equal"),
-        ((IMAGES[:0], LABELS[:0], IMAGES, LABELS), "no training images"),
-        ((IMAGES, LABELS, IMAGES[:0], LABELS[:0]), "no test images"),
-        ((IMAGES[:, :0], LABELS, IMAGES[:, :0], LABELS), "no training images"),
+        (
+            (IMAGES, LABELS + 1, IMAGES, LABELS),
+            "a training label is 3, should be at least 0 and below 3",
+        ),
+        (
+            (IMAGES, LABELS, IMAGES, LABELS + 9),
+            "a test label is 11, should be at least 0 and below 3",
+        ),
+        ((IMAGES, LABELS[:4], IMAGES, LABELS), r"5 training examples but targets of shape \(4,\)"),
+        ((IMAGES, LABELS, IMAGES[:4], LABELS), r"4 test examples but targets of shape \(5,\)"),
+        (
+            (IMAGES, LABELS, IMAGES[:, :2], LABELS),
+            r"training examples are of shape \(3, 2, 1\), those of the test .*equal",
+        ),
+        ((IMAGES[:0], LABELS[:0], IMAGES, LABELS), "no training examples"),
+        ((IMAGES[:, :0], LABELS, IMAGES[:, :0], LABELS), "no training examples"),
+        ((IMAGES, LABELS, IMAGES[:, :0], LABELS), "no test examples"),
     ],
     ids=[
         "training-label",
@@ -157,8 +166,8 @@ def write_npz(folder: Path, *arrays: UInt8Array) -> None:
         "test-counts",
         "sizes",
         "no-training",
-        "no-test",
         "no-pixels",
+        "no-test-pixels",
     ],
 )
 def test_arrays_that_do_not_fit_together_are_refused(
@@ -174,17 +183,113 @@ def test_arrays_that_do_not_fit_together_are_refused(
     assert str(caught.value).startswith(f"{tmp_path}: ")
 
 
+PICTURES = IMAGES[..., np.newaxis]
+NPZ = replace(SOURCE, format="npz", files=(RawFile("arrays.npz", 0, ""),))
+# Classes are what the targets hold.
+UNNAMED = replace(NPZ, class_names=())
+
+
+def decode_arrays(folder: Path, made: RawArrays, source: Source = NPZ) -> RawArrays:
+    RAW_ARRAYS.write(folder, made)
+    return decode(folder, source)
+
+
 @pytest.mark.parametrize(
-    "made",
+    ("made", "told"),
     [
-        RawArrays(IMAGES, LABELS, IMAGES, LABELS),
-        RawArrays(IMAGES[..., np.newaxis] / 255, LABELS, IMAGES[..., np.newaxis], LABELS),
-        RawArrays(IMAGES[..., np.newaxis], LABELS.astype(int), IMAGES[..., np.newaxis], LABELS),
+        (
+            RawArrays(IMAGES[:, 0, 0], LABELS, IMAGES[:, 0, 0], LABELS),
+            r"training inputs are \(5,\) uint8; should be \(n, ...\) of uint8, float32, int32",
+        ),
+        (
+            RawArrays(PICTURES / 255, LABELS, PICTURES, LABELS),
+            r"training inputs are \(5, 3, 2, 1\) float64; should be",
+        ),
+        (
+            RawArrays(PICTURES, LABELS, PICTURES.astype(int), LABELS),
+            r"test inputs are \(5, 3, 2, 1\) int64; should be",
+        ),
+        (
+            RawArrays(PICTURES, LABELS, PICTURES.astype(np.float32), LABELS),
+            "training inputs are uint8, those of the test float32; should be equal",
+        ),
+        (
+            RawArrays(PICTURES, LABELS - 1.5, PICTURES, LABELS),
+            r"training targets are \(5,\) float64; should be \(n,\) of whole numbers",
+        ),
+        (
+            RawArrays(PICTURES, LABELS, PICTURES, np.eye(5, 3, dtype=np.uint8)),
+            r"test targets are \(5, 3\) uint8; should be \(n,\) of whole numbers",
+        ),
+        (
+            RawArrays(PICTURES, LABELS, PICTURES, LABELS.astype(str)),
+            r"test targets are \(5,\) <U3; should be \(n,\) of whole numbers",
+        ),
+        (
+            RawArrays(PICTURES, LABELS.astype(int) - 1, PICTURES, LABELS),
+            "a training label is -1, should be at least 0 and below 3",
+        ),
     ],
-    ids=["no-channels", "float-images", "wide-labels"],
+    ids=[
+        "no-shape",
+        "float64-inputs",
+        "int64-inputs",
+        "two-types",
+        "float-labels",
+        "one-hot",
+        "names",
+        "negative",
+    ],
 )
-def test_arrays_of_another_type_or_shape_are_refused(tmp_path: Path, made: RawArrays) -> None:
-    RAW_ARRAYS.write(tmp_path, made)
-    source = replace(SOURCE, format="npz", files=(RawFile("arrays.npz", 0, ""),))
-    with pytest.raises(InputError, match=r"should be \(n, height, width, channels\) uint8"):
-        decode(tmp_path, source)
+def test_arrays_of_another_type_or_shape_are_refused(
+    tmp_path: Path, made: RawArrays, told: str
+) -> None:
+    with pytest.raises(InputError, match=told) as caught:
+        decode_arrays(tmp_path, made)
+    assert str(caught.value).startswith(f"{tmp_path}: ")
+
+
+@pytest.mark.parametrize("others", [np.ones(5), np.ones((5, 3)), np.ones((5, 1))])
+def test_targets_of_another_shape_in_the_test_part_are_refused(
+    tmp_path: Path, others: Array
+) -> None:
+    made = RawArrays(PICTURES, np.ones((5, 2)), PICTURES, others)
+    with pytest.raises(InputError, match=r"training targets are of shape \(5, 2\), those of the t"):
+        decode_arrays(tmp_path, made, UNNAMED)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_number_that_is_not_finite_is_refused_with_its_example(
+    tmp_path: Path, bad: float
+) -> None:
+    inputs = np.ones((5, 2), np.float32)
+    inputs[3, 1] = bad
+    with pytest.raises(InputError, match="test example 3 is not finite; remove it"):
+        decode_arrays(tmp_path, RawArrays(np.ones((5, 2), np.float32), LABELS, inputs, LABELS))
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [IMAGES, IMAGES[:, 0], PICTURES.astype(np.float32), PICTURES[np.newaxis].swapaxes(0, 1)],
+    ids=["no-channels", "rows", "numbers", "five-axes"],
+)
+def test_inputs_may_have_any_rank(tmp_path: Path, inputs: Array) -> None:
+    arrays = decode_arrays(tmp_path, RawArrays(inputs, LABELS, inputs[:2], LABELS[:2]))
+    np.testing.assert_array_equal(arrays.train_inputs, inputs, strict=True)
+    np.testing.assert_array_equal(arrays.test_inputs, inputs[:2], strict=True)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [LABELS + 0.5, np.ones((5, 3)), LABELS.astype(str), LABELS.astype(int) - 1],
+    ids=["numbers", "several", "names", "negative"],
+)
+def test_without_class_names_targets_may_be_anything(tmp_path: Path, targets: Array) -> None:
+    made = RawArrays(PICTURES, targets, PICTURES, targets)
+    arrays = decode_arrays(tmp_path, made, UNNAMED)
+    np.testing.assert_array_equal(arrays.train_targets, targets, strict=True)
+
+
+def test_there_may_be_no_test_part(tmp_path: Path) -> None:
+    arrays = decode_arrays(tmp_path, RawArrays(PICTURES, LABELS, PICTURES[:0], LABELS[:0]))
+    assert arrays.test_inputs.shape == (0, 3, 2, 1)

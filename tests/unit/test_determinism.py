@@ -22,19 +22,20 @@ from stages.common.data import Examples
 from stages.engine.environment import describe_environment
 from stages.engine.loop import to_tensors
 from stages.engine.training import build_slot, plan_work
-from tests.examples import DATASET
+from tests.examples import DATASET, TASK
 from tests.parameters import COMMITTED, small_params
 
 network, name = sys.argv[1:]
 generator = np.random.default_rng(0)
 images = generator.integers(256, size=(80, 28, 28, 1), dtype=np.uint8)
-data = to_tensors(Examples(images, generator.integers(4, size=80, dtype=np.uint8)))
+examples = Examples(images, generator.integers(4, size=80, dtype=np.int32))
+data = to_tensors(examples, TASK, DATASET.scaling)
 params = small_params(
     COMMITTED.optimizers,
     model={"name": network, "hidden_units": [100]},
     train={"batch_size": 32, "jit_compile": "auto"},
 )
-dataset = replace(DATASET, height=28, width=28)
+dataset = replace(DATASET, input_shape=(28, 28, 1), n_train=80)
 environment = replace(describe_environment(), devices=("CPU",))
 slot = build_slot(plan_work(name, params, dataset, "", environment), data, data)
 slot.reset(1, 1.0)

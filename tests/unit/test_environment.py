@@ -128,6 +128,7 @@ def test_the_digest_is_of_all_that_training_imports() -> None:
         "environment.py",
         "loop.py",
         "models.py",
+        "objective.py",
         "optimizers.py",
         "training.py",
         "trial.py",

@@ -14,7 +14,7 @@ from stages.inference.estimates import (
     Difference,
     estimate,
     failure_interval,
-    half_width_of_images,
+    half_width_of_examples,
     p_of_failures,
     paired_difference,
     probability_of_improvement,
@@ -88,10 +88,10 @@ def test_a_resolution_below_the_spread_changes_nothing() -> None:
     ("spread", "without", "with_resolution"),
     [(0.0005, 0.10, 1.0), (0.001, 0.51, 1.0), (0.002, 0.85, 1.0), (0.006, 0.945, 0.985)],
 )
-def test_three_seeds_on_few_images_cover_the_truth_thanks_to_the_resolution(
+def test_three_seeds_on_few_examples_cover_the_truth_thanks_to_the_resolution(
     spread: float, without: float, with_resolution: float
 ) -> None:
-    # Accuracies of .98 on average, before they are rounded to a whole number of images.
+    # Accuracies of .98 on average, before they are rounded to a whole number of examples.
     drawn = np.random.default_rng(0).normal(0.98, spread, (4000, 3))
     right = np.round(drawn * N_IMAGES) / N_IMAGES
     counts = np.arange(N_IMAGES + 1)
@@ -225,11 +225,11 @@ def test_probability_of_improvement_is_mann_and_whitneys(
     assert probability_of_improvement(np.array(first), np.array(second)) == pytest.approx(expected)
 
 
-def test_the_spread_over_images_is_the_binomials() -> None:
-    # One is always right, the other on every second of 400 images: sqrt(0.25 / 399) is its error.
+def test_the_spread_over_examples_is_the_binomials() -> None:
+    # One is always right, the other on every second of 400 examples: sqrt(0.25 / 399) is its error.
     first, second = np.ones(400), np.tile([0.0, 1.0], 200)
     expected = 1.959964 * (0.25 / 399) ** 0.5
-    assert half_width_of_images(first, second, 0.95) == pytest.approx(expected)
+    assert half_width_of_examples(first, second, 0.95) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -242,3 +242,10 @@ def test_a_bound_is_never_said_to_be_smaller_than_it_is(bound: float, expected: 
 
 def test_a_bound_is_not_rounded_up_for_the_last_bits_of_a_sum() -> None:
     assert rounded_up(0.1 + 0.2) == "0.3000"
+
+
+def test_seeds_that_agree_exactly_overflow_nothing() -> None:
+    difference = paired_difference(np.full(10, 1e9), np.full(10, -1e9), resolution=0.0)
+    assert difference is not None
+    assert (difference.p_above(), difference.p_below()) == (0, 1)
+    assert difference.half_width(0.025) == pytest.approx(0)

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from stages.common.score import score_of
 from stages.evaluate.scored import ScoredRun
 from stages.report.charts.base import (
     COLOURS,
@@ -17,8 +20,10 @@ from stages.report.charts.base import (
     whole_ticks,
 )
 from stages.report.charts.registry import draw
+from tests import regression
 from tests.examples import group, scored_run
-from tests.results import CASES, ODD_NAMES, lost, results, rising, tuned_higher
+from tests.parameters import COMMITTED
+from tests.results import CASES, ODD_NAMES, lost, of_numbers, results, rising, tuned_higher
 
 ALL = ["ranking", "curves", "sensitivity", "speed", "confusion", "classes"]
 USUAL = {"sgd": tuned_higher(0.92, 0.88), "adam": scored_run(rising(0.9))}
@@ -79,6 +84,7 @@ def column(figure: Figure, channel: str) -> list[Any]:
         ("one", ALL[:-1]),
         ("ten", ALL),
         ("one_diverged", ALL),
+        ("numbers", ["ranking", "curves", "sensitivity", "speed", "fitted"]),
         ("all_diverged", ["ranking", "sensitivity"]),
     ],
     indirect=["case"],
@@ -164,7 +170,7 @@ def test_the_ranking_has_no_room_for_configured_rates_where_there_are_none() -> 
 
 def test_the_curves_are_the_mean_after_each_epoch() -> None:
     curves = drawn({"adam": scored_run(rising(0.8))})["curves"]
-    assert curves.table.headers == ("optimizer", "images", *(f"epoch {n}" for n in range(1, 6)))
+    assert curves.table.headers == ("optimizer", "examples", *(f"epoch {n}" for n in range(1, 6)))
     means = [f"{share * 0.8:.4f}" for share in (0.5, 0.7, 0.9, 0.95, 1.0)]
     assert curves.table.rows == [
         ("adam", "validation", *means),
@@ -172,7 +178,7 @@ def test_the_curves_are_the_mean_after_each_epoch() -> None:
     ]
 
 
-def test_the_last_epochs_accuracies_have_the_upper_half_of_the_curves() -> None:
+def test_the_last_epochs_scores_have_the_upper_half_of_the_curves() -> None:
     def least(outcomes: Mapping[str, ScoredRun]) -> float:
         curves = drawn(outcomes)["curves"]
         (least,) = {layer["encoding"]["y"]["scale"]["domainMin"] for layer, _ in layers(curves)}
@@ -182,7 +188,7 @@ def test_the_last_epochs_accuracies_have_the_upper_half_of_the_curves() -> None:
     assert least({"a": scored_run(rising(0.9))}) == pytest.approx(0.85)
     assert least({"a": scored_run(rising(0.9)), "b": scored_run(rising(0.2))}) == 0
     caption = drawn({"a": scored_run(rising(0.9))})["curves"].caption
-    assert caption.endswith("Values below the axis are cut off.")
+    assert caption.endswith("Worse values are cut off.")
 
 
 def test_the_learning_rates_are_those_of_the_grid_with_the_choice() -> None:
@@ -196,7 +202,7 @@ def test_the_learning_rates_are_those_of_the_grid_with_the_choice() -> None:
 
 
 def test_the_speed_is_the_median_epoch_and_how_many_reached_the_target() -> None:
-    # The target is a point below the leader, 0.89; an epoch has five steps.
+    # The target is the margin below the leader, 0.89; an epoch has five steps.
     leader = group([0.9] * 10, [*[[0.5, 0.9, 0.9]] * 7, *[[0.5, 0.6, 0.9]] * 3])
     other = group([0.9, *[0.7] * 9], [[0.5, 0.5, 0.9], *[[0.7] * 3] * 9])
     speed = drawn({"a": scored_run(leader), "b": scored_run(other), "lost": lost()})["speed"]
@@ -208,7 +214,7 @@ def test_the_speed_is_the_median_epoch_and_how_many_reached_the_target() -> None
     assert column(speed, "text") == ["10 of 10", "1 of 10", "never"]
 
 
-def test_the_classes_are_shares_of_the_test_images() -> None:
+def test_the_classes_are_shares_of_the_test_examples() -> None:
     found = results(USUAL)
     figures = draw(found)
     shares = {(c.optimizer, c.actual, c.predicted): c.share for c in found.confusion}
@@ -218,6 +224,43 @@ def test_the_classes_are_shares_of_the_test_images() -> None:
     }
     for actual, predicted, share in figures["confusion"].table.rows:
         assert share == f"{shares['sgd', actual, predicted]:.1%}"
+
+
+def test_what_is_fitted_is_told_of_the_leader_with_the_furthest_examples() -> None:
+    found = of_numbers(USUAL)
+    figure = draw(found)["fitted"]
+    assert figure.title == "Predicted and true: sgd"
+    assert {point.optimizer for point in found.fitted} == {"sgd"}
+    assert sorted(column(figure, "tooltip")) != []
+    assert len(figure.table.rows) == 10
+    # Both outputs are too large by a share of their deviation, of which the first's is larger.
+    targets = regression.TEST.targets.astype(np.float64)
+    share = np.mean([(1 - row.test_score) ** 0.5 for row in USUAL["sgd"].tuned.completed])
+    for true, predicted, low, high in figure.table.rows:
+        assert float(predicted) - float(true) == pytest.approx(share * targets[:, 0].std(), 1e-2)
+        assert float(low) < float(predicted) < float(high)
+
+
+LOWER = replace(score_of(COMMITTED.task), sign=-1, keras_name="mean_absolute_error", is_count=False)
+
+
+def lower_is_better(**scores: float) -> Results:
+    """Results whose score is an error; the one that is named first leads."""
+    found = of_numbers({name: scored_run(rising(score)) for name, score in scores.items()})
+    return replace(found, comparison=replace(found.comparison, score=LOWER))
+
+
+def test_a_lower_score_that_is_better_lies_on_the_right_of_the_ranking() -> None:
+    ranking = draw(lower_is_better(a=0.5, b=0.55))["ranking"]
+    scales = [layer["encoding"]["x"].get("scale", {}) for layer, _ in layers(ranking)]
+    assert {scale["reverse"] for scale in scales if scale} == {True}
+
+
+def test_an_error_far_behind_is_told_beyond_the_ranking() -> None:
+    found = draw(lower_is_better(a=0.5, b=0.52, c=0.51, far=9.0))["ranking"]
+    assert column(found, "text") == ["◄ 9.0000"]
+    assert max(column(found, "x")) < 1
+    assert max(column(found, "x2")) < 1
 
 
 @pytest.mark.parametrize("case", ["odd_names"], indirect=True)

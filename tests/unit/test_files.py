@@ -30,6 +30,7 @@ from stages.common.data import (
     Examples,
     RawArrays,
     RawFile,
+    Scaling,
     Source,
 )
 from stages.common.errors import InputError
@@ -47,15 +48,15 @@ from stages.common.files import (
     write_text,
 )
 from stages.common.results import (
-    ACCURACIES,
     COMPARISON,
     CONFUSION,
     CURVES,
+    FITTED,
     METRICS,
     MISTAKES,
     PAIRS,
+    SCORES,
     TUNING,
-    AccuracyPoint,
     Comparison,
     Confirmed,
     ConfusionCell,
@@ -63,12 +64,14 @@ from stages.common.results import (
     CurvePoint,
     Estimate,
     Finding,
+    FittedPoint,
     Look,
     Metrics,
     Mistakes,
     OptimizerMetrics,
     OptimizerResult,
     Pair,
+    ScorePoint,
     TuningPoint,
 )
 from stages.common.runs import (
@@ -84,13 +87,43 @@ from stages.common.runs import (
     Setting,
     Weights,
 )
+from stages.common.score import score_of
+from tests.parameters import COMMITTED
 
 T = TypeVar("T")
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1)
-LABELS = np.array([0, 1], np.uint8)
+LABELS = np.array([0, 1], np.int32)
 EXAMPLES = Examples(IMAGES, LABELS)
-SHAPES = Dataset("숫자", ("0", "1"), 3, 4, 1, 23, (2, 0), (0, 1), (1, 1), ())
+SCALING = Scaling((1 / 23,), (0.0,), (), ())
+SHAPES = Dataset(
+    name="숫자",
+    input_shape=(3, 4, 1),
+    input_dtype="uint8",
+    n_outputs=2,
+    class_names=("0", "1"),
+    features=(),
+    n_train=2,
+    n_validation=1,
+    n_test=2,
+    train_counts=(2, 0),
+    validation_counts=(0, 1),
+    test_counts=(1, 1),
+    files=(),
+    scaling=SCALING,
+)
+HOUSES = replace(
+    SHAPES,
+    input_shape=(2,),
+    input_dtype="float32",
+    n_outputs=1,
+    class_names=(),
+    features=("area", "층"),
+    train_counts=(),
+    validation_counts=(),
+    test_counts=(),
+    scaling=Scaling((0.1, 1 / 3), (-2.0, 0.25), (31.7,), (-4.0,)),
+)
 TRIAL: dict[str, Any] = {
     "phase": "tuning",
     "setting": 2,
@@ -102,11 +135,11 @@ TRIAL: dict[str, Any] = {
 COMPLETED = Completed(
     **TRIAL,
     train_loss=0.5,
-    train_accuracy=0.8,
+    train_score=0.8,
     validation_loss=0.6,
-    validation_accuracy=0.75,
+    validation_score=0.75,
     best_epoch=4,
-    best_validation_accuracy=0.77,
+    best_validation_score=0.77,
 )
 DIVERGED = Diverged(**TRIAL)
 FAILED = Failed(**TRIAL, reason='ValueError: no "x", but y')
@@ -132,27 +165,28 @@ CONFIRMED = Confirmed(
     learning_rate=0.1,
     n_trials=10,
     n_failed=1,
-    test_accuracy=Estimate(0.91, 0.9, 0.92, 0.01),
+    test_score=Estimate(0.91, 0.9, 0.92, 0.01),
     test_loss=Estimate(0.3, None, None, None),
-    validation_accuracy=NOTHING,
-    best_validation_accuracy=NOTHING,
+    validation_score=NOTHING,
+    best_validation_score=NOTHING,
 )
 RESULT = OptimizerResult(
     class_name="SGD",
     tuned=CONFIRMED,
-    configured=replace(CONFIRMED, learning_rate=1.0, test_accuracy=Estimate(0.8, 0.7, 0.9, 0.1)),
+    configured=replace(CONFIRMED, learning_rate=1.0, test_score=Estimate(0.8, 0.7, 0.9, 0.1)),
     criteria=Criteria((4, 7, 8), 10, 7.5, None, 0.01, 0.1, 0.05, 1.0),
 )
 PAIR = Pair("sgd", "adam", "undecided", 10, None, None, None, 0.25, 0.005, 0.5, 0.01)
 FINDING = Finding("edge_of_grid", ("sgd",), "Tuning chose the highest.", "Set a higher one.")
 COMPARED = Comparison(
-    dataset=SHAPES,
+    dataset=replace(SHAPES, scaling=Scaling((), (), (), ())),
+    score=score_of(COMMITTED.task),
     n_parameters=7,
     n_trials=35,
     n_steps=1500,
     confidence=0.95,
     margin=0.002,
-    target_accuracy=None,
+    target=None,
     best="sgd",
     bound=None,
     n_seeds=15,
@@ -183,9 +217,9 @@ SCORED = Scored(
     rate="tuned",
     seed=42,
     n_steps=50,
-    validation_accuracy=0.75,
-    best_validation_accuracy=0.77,
-    test_accuracy=0.7,
+    validation_score=0.75,
+    best_validation_score=0.77,
+    test_score=0.7,
     test_loss=0.9,
 )
 UNSCORED = Unscored(optimizer="adam", rate="configured", seed=43, n_steps=3, outcome="failed")
@@ -214,7 +248,11 @@ KINDS: dict[str, Kind[Any]] = {
     "WEIGHTS": Kind(WEIGHTS, TRAINED),
     "ROWS": Kind(ROWS, [SCORED, UNSCORED]),
     "PREDICTIONS": Kind(
-        PREDICTIONS, Predictions((np.array([[0, 1], [1, 1]], np.uint8), np.zeros((0, 2), np.uint8)))
+        PREDICTIONS,
+        Predictions(
+            (np.array([[0, 1], [1, 1]], np.uint8), np.zeros((0, 2), np.uint8)),
+            (np.array([0.5, 1.0]), np.zeros(0)),
+        ),
     ),
     "METRICS": Kind(METRICS, TOLD),
     "COMPARISON": Kind(COMPARISON, COMPARED),
@@ -223,9 +261,20 @@ KINDS: dict[str, Kind[Any]] = {
         MISTAKES, Mistakes(IMAGES, np.array([0, 1]), np.array([1, 0]), np.array([10, 3]))
     ),
     "CURVES": Kind(CURVES, [CurvePoint("sgd", "train", 1, 0.5, 0.8, 0.7, 0.9)]),
-    "ACCURACIES": Kind(ACCURACIES, [AccuracyPoint("sgd", 0.91, None, None)]),
+    "SCORES": Kind(SCORES, [ScorePoint("sgd", 0.91, None, None)]),
     "TUNING": Kind(TUNING, [TuningPoint("sgd", 0.1, 0.01, None, 3, 3, "neither")]),
     "CONFUSION": Kind(CONFUSION, [ConfusionCell("sgd", "T-shirt/top", "셔츠", 0.25)]),
+    "FITTED": Kind(FITTED, [FittedPoint("sgd", 1, -3.5, -3.0, -4.0, 2.5)]),
+}
+# Of data that are no pictures with classes.
+OTHER_KINDS: dict[str, Kind[Any]] = {
+    "names": Kind(
+        RAW_ARRAYS, RawArrays(IMAGES, np.array(["고양이", "dog"]), IMAGES[:0], np.array([], "U1"))
+    ),
+    "regression": Kind(DATASET, HOUSES),
+    "numbers": Kind(
+        PREDICTIONS, Predictions((np.ones((3, 2, 1), np.float32),), (np.array([-0.5, 1.0]),))
+    ),
 }
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "end-cut": lambda content: content[:-9],
@@ -283,9 +332,9 @@ def test_every_declared_file_has_an_example_here() -> None:
     assert {name: kind.file for name, kind in KINDS.items()} == declared
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [*KINDS, *OTHER_KINDS])
 def test_what_is_written_is_read_back(tmp_path: Path, name: str) -> None:
-    file, value = KINDS[name]
+    file, value = (KINDS | OTHER_KINDS)[name]
     file.write(tmp_path / "new", value)
     assert [path.name for path in (tmp_path / "new").iterdir()] == [file.name]
     assert plain(file.read(tmp_path / "new")) == plain(value)
@@ -479,6 +528,11 @@ def test_a_number_that_is_not_finite_is_not_read(
 
 
 def test_metrics_of_an_earlier_commit_may_lack_some(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"optimizers": {"sgd": {"score": 0.9}}}')
+    assert METRICS.read(tmp_path) == Metrics(optimizers={"sgd": OptimizerMetrics(0.9)})
+
+
+def test_the_score_in_metrics_of_an_earlier_commit_may_be_called_accuracy(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text('{"optimizers": {"sgd": {"accuracy": 0.9}}}')
     assert METRICS.read(tmp_path) == Metrics(optimizers={"sgd": OptimizerMetrics(0.9)})
 
@@ -503,12 +557,12 @@ def test_metrics_are_written_under_their_short_names(tmp_path: Path) -> None:
     METRICS.write(tmp_path, TOLD)
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert list(written) == ["best", "bound", "seeds", "warnings", "optimizers"]
-    assert list(written["optimizers"]["sgd"]) == ["accuracy", "low", "high", "rate", "failed"]
+    assert list(written["optimizers"]["sgd"]) == ["score", "low", "high", "rate", "failed"]
 
 
 def test_metrics_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "metrics.json").write_text('{"optimizers": {"sgd": {"accuracy": NaN}}}')
-    with pytest.raises(InputError, match=r"metrics\.json: .*optimizers\.sgd\.accuracy: "):
+    (tmp_path / "metrics.json").write_text('{"optimizers": {"sgd": {"score": NaN}}}')
+    with pytest.raises(InputError, match=r"metrics\.json: .*optimizers\.sgd\.score: "):
         METRICS.read(tmp_path)
 
 
@@ -533,17 +587,17 @@ def test_a_row_with_another_number_of_cells_is_refused(
 @pytest.mark.parametrize(
     "header",
     [
-        "optimizer,test_accuracy,low",
-        "optimizer,low,test_accuracy,high",
-        "optimizer,test_accuracy,low,high,x",
+        "optimizer,test_score,low",
+        "optimizer,low,test_score,high",
+        "optimizer,test_score,low,high,x",
     ],
     ids=["too-few", "other-order", "too-many"],
 )
 def test_a_table_with_other_columns_is_refused(tmp_path: Path, header: str) -> None:
     row = ",".join(["1"] * len(header.split(",")))
-    (tmp_path / "accuracy.csv").write_text(f"{header}\n{row}\n")
-    with pytest.raises(InputError, match=r"accuracy\.csv: .*columns .* should be \['optimizer', "):
-        ACCURACIES.read(tmp_path)
+    (tmp_path / "scores.csv").write_text(f"{header}\n{row}\n")
+    with pytest.raises(InputError, match=r"scores\.csv: .*columns .* should be \['optimizer', "):
+        SCORES.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -557,7 +611,7 @@ def test_a_table_with_other_columns_is_refused(tmp_path: Path, header: str) -> N
     ],
 )
 def test_measured_values_have_six_significant_digits(measured: float | None, written: str) -> None:
-    content = ACCURACIES.encode([AccuracyPoint("sgd", measured, None, None)])
+    content = SCORES.encode([ScorePoint("sgd", measured, None, None)])
     assert content.decode().splitlines()[1] == f"sgd,{written},,"
 
 
@@ -580,19 +634,19 @@ def test_measured_values_have_six_significant_digits(measured: float | None, wri
             TuningPoint("sgd", 0.1, 0.01, None, 3, 3, "neither"),
             [
                 (
-                    "optimizer,learning_rate_factor,learning_rate,validation_accuracy,n_trials,"
+                    "optimizer,learning_rate_factor,learning_rate,validation_score,n_trials,"
                     "n_failed,choice"
                 ),
                 "sgd,0.1,0.01,,3,3,neither",
             ],
         ),
         (
-            ACCURACIES,
-            AccuracyPoint("sgd", 0.912345678, None, None),
-            ["optimizer,test_accuracy,low,high", "sgd,0.912346,,"],
+            SCORES,
+            ScorePoint("sgd", 0.912345678, None, None),
+            ["optimizer,test_score,low,high", "sgd,0.912346,,"],
         ),
     ],
-    ids=["pairs", "tuning", "accuracy"],
+    ids=["pairs", "tuning", "scores"],
 )
 def test_a_table_has_its_columns_and_leaves_the_unknown_empty(
     file: Csv[Any], row: Any, lines: list[str]
@@ -604,8 +658,8 @@ def test_a_table_of_a_union_has_the_columns_of_all_and_empty_cells_for_what_a_ro
     failed = replace(FAILED, reason="it broke")
     assert TRIALS.encode([COMPLETED, DIVERGED, failed]).decode().splitlines() == [
         (
-            "phase,setting,learning_rate,seed,n_epochs,n_steps,outcome,train_loss,train_accuracy,"
-            "validation_loss,validation_accuracy,best_epoch,best_validation_accuracy,reason"
+            "phase,setting,learning_rate,seed,n_epochs,n_steps,outcome,train_loss,train_score,"
+            "validation_loss,validation_score,best_epoch,best_validation_score,reason"
         ),
         "tuning,2,0.01,1,5,50,completed,0.5,0.8,0.6,0.75,4,0.77,",
         "tuning,2,0.01,1,5,50,diverged,,,,,,,",
@@ -616,8 +670,8 @@ def test_a_table_of_a_union_has_the_columns_of_all_and_empty_cells_for_what_a_ro
 def test_a_trial_of_the_race_has_its_scores_or_none() -> None:
     assert ROWS.encode([SCORED, UNSCORED]).decode().splitlines() == [
         (
-            "optimizer,rate,seed,n_steps,outcome,validation_accuracy,best_validation_accuracy,"
-            "test_accuracy,test_loss"
+            "optimizer,rate,seed,n_steps,outcome,validation_score,best_validation_score,"
+            "test_score,test_loss"
         ),
         "sgd,tuned,42,50,completed,0.75,0.77,0.7,0.9",
         "adam,configured,43,3,failed,,,,",
@@ -734,9 +788,9 @@ def test_the_arrays_of_a_tuple_are_numbered() -> None:
 )
 def test_numpy_itself_reads_what_is_written(array: np.ndarray) -> None:
     with np.load(BytesIO(TRAIN.encode(Examples(array, LABELS)))) as archive:
-        assert archive.files == ["images", "labels"]
-        np.testing.assert_array_equal(archive["images"], array, strict=True)
-        np.testing.assert_array_equal(archive["labels"], LABELS, strict=True)
+        assert archive.files == ["inputs", "targets"]
+        np.testing.assert_array_equal(archive["inputs"], array, strict=True)
+        np.testing.assert_array_equal(archive["targets"], LABELS, strict=True)
 
 
 def test_objects_are_not_written() -> None:
@@ -746,19 +800,19 @@ def test_objects_are_not_written() -> None:
 
 @pytest.mark.parametrize(
     "arrays",
-    [{"images": IMAGES}, {"images": IMAGES, "labels": LABELS, "more": LABELS}],
+    [{"inputs": IMAGES}, {"inputs": IMAGES, "targets": LABELS, "more": LABELS}],
     ids=["too-few", "too-many"],
 )
 def test_an_archive_with_other_arrays_is_refused(
     tmp_path: Path, arrays: dict[str, UInt8Array]
 ) -> None:
     np.savez(tmp_path / "train.npz", **arrays)
-    with pytest.raises(InputError, match=r"train\.npz: .*should be \['images', 'labels'\]"):
+    with pytest.raises(InputError, match=r"train\.npz: .*should be \['inputs', 'targets'\]"):
         TRAIN.read(tmp_path)
 
 
 def test_an_archive_with_objects_is_refused_without_loading_them(tmp_path: Path) -> None:
-    np.savez(tmp_path / "train.npz", images=np.array([{}]), labels=LABELS)
+    np.savez(tmp_path / "train.npz", inputs=np.array([{}]), targets=LABELS)
     with pytest.raises(InputError, match="cannot create an OBJECT array"):
         TRAIN.read(tmp_path)
 
@@ -766,7 +820,7 @@ def test_an_archive_with_objects_is_refused_without_loading_them(tmp_path: Path)
 def test_an_array_with_more_behind_it_is_refused(tmp_path: Path) -> None:
     with np.load(BytesIO(TRAIN.encode(EXAMPLES))) as archive:
         members = {f"{name}.npy": archive.zip.read(f"{name}.npy") for name in archive.files}
-    members["labels.npy"] += b"\x00"
+    members["targets.npy"] += b"\x00\x00\x00\x00"
     (tmp_path / "train.npz").write_bytes(write_archive(members))
     with pytest.raises(InputError, match=r"cannot reshape array of size 3 into shape \(2,\)"):
         TRAIN.read(tmp_path)
@@ -785,17 +839,17 @@ def npy(array: np.ndarray, shape: str | None = None) -> bytes:
 
 @pytest.mark.parametrize("shape", ["(4000000000,)", "(99999, 99999)"])
 def test_an_array_that_claims_to_be_huge_takes_no_memory(tmp_path: Path, shape: str) -> None:
-    labels = npy(np.zeros((1, 1, 1, 1, 1), np.uint8), shape)
-    assert shape.encode() in labels
-    content = write_archive({"images.npy": npy(IMAGES), "labels.npy": labels})
+    targets = npy(np.zeros((1, 1, 1, 1, 1), np.uint8), shape)
+    assert shape.encode() in targets
+    content = write_archive({"inputs.npy": npy(IMAGES), "targets.npy": targets})
     (tmp_path / TRAIN.name).write_bytes(content)
     assert peak_bytes(lambda: assert_refused(TRAIN, tmp_path)) < 2**20
 
 
 def test_an_archive_that_unpacks_to_much_is_refused_before(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / TRAIN.name, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("images.npy", npy(IMAGES))
-        archive.writestr("labels.npy", npy(np.zeros(2**25, np.uint8)))
+        archive.writestr("inputs.npy", npy(IMAGES))
+        archive.writestr("targets.npy", npy(np.zeros(2**25, np.uint8)))
     assert peak_bytes(lambda: assert_refused(TRAIN, tmp_path)) < 2**20
     with pytest.raises(InputError, match="claims to hold more than"):
         TRAIN.read(tmp_path)
@@ -854,7 +908,7 @@ def test_every_byte_of_an_archive_is_fixed(members: dict[str, bytes]) -> None:
 
 def test_every_byte_of_written_arrays_is_fixed() -> None:
     members = {}
-    for name, array in (("images", IMAGES), ("labels", LABELS)):
+    for name, array in (("inputs", IMAGES), ("targets", LABELS)):
         with BytesIO() as file:
             np.save(file, array)
             members[f"{name}.npy"] = file.getvalue()
@@ -870,7 +924,7 @@ def test_every_byte_of_written_arrays_is_fixed() -> None:
         ),
         (
             TRAIN.encode(EXAMPLES),
-            "e90c5af49a182f7b2c89d1423fdcf9e849f524a21bb683cb01a15e1af9c6f494",
+            "8786ddb62d520293cd478271e49c274c4c06a27ceeec96a90c57339eb30e7f79",
         ),
         (
             WEIGHTS.encode(TRAINED),

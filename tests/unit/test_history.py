@@ -59,7 +59,7 @@ def project(tmp_path: Path) -> Path:
 def scores(**accuracies: float | None) -> dict[str, Any]:
     return {
         name: {
-            "accuracy": mean,
+            "score": mean,
             "low": mean and mean - 0.01,
             "high": mean and mean + 0.01,
             "rate": 0.1,
@@ -144,7 +144,7 @@ def test_every_commit_that_changed_the_metrics_is_an_entry_the_newest_first(proj
     ]
     assert notes(history) == [("train.epochs 5 → 50",), ()]
     assert [e.metrics.best for e in history.entries] == [None, "sgd"]
-    assert [e.metrics.optimizers["sgd"].accuracy for e in history.entries] == [0.95, 0.9]
+    assert [e.metrics.optimizers["sgd"].score for e in history.entries] == [0.95, 0.9]
 
 
 def test_a_merge_of_two_lines_of_results_is_compared_with_the_first(project: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_merge_that_goes_back_to_older_results_is_an_entry(project: Path) -> N
     git(project, "merge", "--quiet", "--no-ff", "--strategy=ours", "side", "--message", "Refuse")
     history = read_history(project)
     assert subjects(history) == ["Refuse", "Better", "Base"]
-    assert history.entries[0].metrics.optimizers["sgd"].accuracy == 0.9
+    assert history.entries[0].metrics.optimizers["sgd"].score == 0.9
 
 
 @pytest.mark.parametrize(
@@ -316,8 +316,8 @@ def test_metrics_of_the_older_form_stand_beside_those_of_today(project: Path) ->
         assert told in text
     assert re.findall(r"rate (\S+?)<", html) == ["0.1", "0.1", "0.25", "0.25"]
     assert re.findall(r'<td class="score best">★ (\S+)', html) == ["0.9200", "0.9000"]
-    accuracies = [(row["optimizer"], row["accuracy"], row["best"]) for row in plotted(history)]
-    assert sorted(accuracies) == [
+    found = [(row["optimizer"], row["score"], row["best"]) for row in plotted(history)]
+    assert sorted(found) == [
         ("adam", 0.8, False),
         ("adam", 0.92, True),
         ("sgd", 0.9, True),
@@ -368,7 +368,7 @@ def test_results_that_are_not_committed_come_first(project: Path) -> None:
     history = read_history(project)
     now = history.entries[0]
     assert (now.commit, now.notes) == ("not committed", ("train.epochs 5 → 9",))
-    assert now.metrics.optimizers["sgd"].accuracy == 0.8
+    assert now.metrics.optimizers["sgd"].score == 0.8
     for text in (describe(history), body(history)):
         assert text.index("not committed") < text.index("0.8000") < text.rindex("0.9000")
 
@@ -504,7 +504,7 @@ def test_the_chart_has_every_optimizer_at_every_commit_the_oldest_first() -> Non
         Entry("a", "2025-03-01", "One", Metrics(optimizers={}), ("metrics.json cannot be read",)),
     )
     rows = plotted(History(entries, shallow_note=""))
-    assert [(row["commit"], row["accuracy"], row["best"]) for row in rows] == [
+    assert [(row["commit"], row["score"], row["best"]) for row in rows] == [
         ("a", None, False),
         ("b", 0.9, True),
     ]

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import r2_score
 
 from stages.common.data import Examples
 from stages.common.params import Optimizer
@@ -13,8 +14,10 @@ from stages.engine import models
 from stages.engine.loop import Slot, resolve_jit_compile
 from stages.engine.models import initialise
 from stages.engine.optimizers import build_optimizer
+from tests import regression
 from tests.examples import DATASET, TRAIN, draw_examples, small_network, small_slot, unnamed_network
 from tests.parameters import COMMITTED, optimizer
+from tests.regression import draw_numbers, numbers_network, numbers_slot
 
 BATCH_SIZE = 16
 ORDER = np.random.default_rng(5).permutation(DATASET.n_train).astype(np.int32)
@@ -68,14 +71,14 @@ def assert_trains_as_keras_fit_does(entry: Optimizer, *, jit_compile: bool, **mo
     reference = new_reference(entry, **model)
     scores = [slot.train_epoch(ORDER) for _ in range(2)]
     slot.finish()
-    images, labels = TRAIN.images[ORDER], TRAIN.labels[ORDER]
+    inputs, targets = TRAIN.inputs[ORDER], TRAIN.targets[ORDER]
     fit = reference.fit(
-        images, labels, batch_size=BATCH_SIZE, epochs=2, shuffle=False, verbose=0
+        inputs, targets, batch_size=BATCH_SIZE, epochs=2, shuffle=False, verbose=0
     ).history
     for ours, theirs in zip(slot.model.get_weights(), reference.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
     assert [score.loss for score in scores] == pytest.approx(fit["loss"], abs=1e-5)
-    assert [score.accuracy for score in scores] == pytest.approx(fit["accuracy"], abs=1e-5)
+    assert [score.score for score in scores] == pytest.approx(fit["accuracy"], abs=1e-5)
     return slot
 
 
@@ -123,8 +126,8 @@ def test_what_a_layer_adds_to_the_loss_is_trained_as_in_keras_fit(
     slot = new_slot(optimizer(class_name="SGD"), jit_compile=False, name="decayed")
     reference = new_reference(optimizer(class_name="SGD"), name="decayed")
     slot.train_epoch(ORDER)
-    images, labels = TRAIN.images[ORDER], TRAIN.labels[ORDER]
-    reference.fit(images, labels, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
+    inputs, targets = TRAIN.inputs[ORDER], TRAIN.targets[ORDER]
+    reference.fit(inputs, targets, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
     for ours, theirs in zip(slot.model.get_weights(), reference.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
 
@@ -133,9 +136,9 @@ def test_what_a_layer_adds_to_the_loss_is_trained_as_in_keras_fit(
 def test_validation_scores_are_those_of_keras_evaluate(*, jit_compile: bool) -> None:
     many = draw_examples(1100, 4)  # more than go through the network at once
     entry = optimizer(class_name="SGD")
-    loss, accuracy = new_reference(entry).evaluate(many.images, many.labels, verbose=0)
+    loss, accuracy = new_reference(entry).evaluate(many.inputs, many.targets, verbose=0)
     scores = new_slot(entry, many, jit_compile=jit_compile).validate()
-    assert (scores.loss, scores.accuracy) == pytest.approx((loss, accuracy), abs=1e-5)
+    assert (scores.loss, scores.score) == pytest.approx((loss, accuracy), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +186,69 @@ def test_a_minibatch_may_hold_all_examples_and_more(n_more: int, *, jit_compile:
     entry = optimizer(class_name="SGD")
     slot = new_slot(entry, jit_compile=jit_compile, batch_size=DATASET.n_train + n_more)
     reference = new_reference(entry)
-    before = reference.evaluate(TRAIN.images, TRAIN.labels, verbose=0)
+    before = reference.evaluate(TRAIN.inputs, TRAIN.targets, verbose=0)
     scores = slot.train_epoch(ORDER)
-    assert (scores.loss, scores.accuracy) == pytest.approx(tuple(before), abs=1e-5)
+    assert (scores.loss, scores.score) == pytest.approx(tuple(before), abs=1e-5)
     assert slot.n_steps_per_epoch == 1
+
+
+def scaled(examples: Examples) -> np.ndarray:
+    """The targets as the network gives them."""
+    scaling = regression.DATASET.scaling
+    targets: np.ndarray = (examples.targets - scaling.target_offset) / scaling.target_scale
+    return targets.astype(np.float32)
+
+
+def new_numbers_slot(validation: Examples = regression.VALIDATION, **sections: Any) -> Slot:
+    sections["train"] = {"batch_size": BATCH_SIZE, **sections.get("train", {})}
+    slot = numbers_slot(optimizer(class_name="SGD", momentum=0.9), validation, **sections)
+    slot.reset(1, 1.0)
+    return slot
+
+
+def new_numbers_reference(loss: str) -> keras.Model:
+    network = numbers_network()
+    initialise(network, 1)
+    entry = optimizer(class_name="SGD", momentum=0.9)
+    network.model.compile(build_optimizer("it", entry), loss, jit_compile=False)
+    return network.model
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("loss", ["auto", "huber", "mean_absolute_error"])
+def test_a_regression_trains_as_keras_fit_does_on_scaled_targets(
+    loss: str, *, jit_compile: bool
+) -> None:
+    slot = new_numbers_slot(train={"jit_compile": jit_compile}, task={"loss": loss})
+    reference = new_numbers_reference("mean_squared_error" if loss == "auto" else loss)
+    train = regression.TRAIN
+    scores = [slot.train_epoch(ORDER) for _ in range(2)]
+    history = reference.fit(
+        train.inputs[ORDER],
+        scaled(train)[ORDER],
+        batch_size=BATCH_SIZE,
+        epochs=2,
+        shuffle=False,
+        verbose=0,
+    ).history
+    assert [score.loss for score in scores] == pytest.approx(history["loss"], abs=1e-5)
+    for ours, theirs in zip(slot.model.get_weights(), reference.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_the_score_of_a_regression_is_the_r2_of_scikit_learn() -> None:
+    many = draw_numbers(1100, 4)  # more than go through the network at once
+    slot = new_numbers_slot(many, train={"batch_size": len(ORDER)})
+    reference, scaling = new_numbers_reference("mean_squared_error"), regression.DATASET.scaling
+
+    def r2(examples: Examples) -> float:
+        outputs = reference.predict(examples.inputs, verbose=0)
+        units = outputs * scaling.target_scale + scaling.target_offset
+        return float(r2_score(examples.targets, units))
+
+    validation = slot.validate()
+    assert validation.score == pytest.approx(r2(many), abs=1e-5)
+    losses = np.square(reference.predict(many.inputs, verbose=0) - scaled(many))
+    assert validation.loss == pytest.approx(losses.mean(), abs=1e-5)
+    # In one minibatch, so that every example is scored before the update.
+    assert slot.train_epoch(ORDER).score == pytest.approx(r2(regression.TRAIN), abs=1e-5)

@@ -12,18 +12,20 @@ import pytest
 from stages.common.data import RAW_ARRAYS, RawArrays, Source
 from stages.common.errors import InputError
 from stages.common.own import load_own, own_files
-from stages.common.params import DatasetParams, load_params
+from stages.common.params import OwnModel, Task, load_params
 from stages.download.catalogue import obtain
 from stages.download.fetch import fetch
 from stages.engine.cluster import open_cluster
 from stages.engine.models import build_network
+from stages.engine.objective import check_objective
 from stages.engine.optimizers import build_optimizer
 from stages.engine.workers import count_workers
 from stages.evaluate.comparison import _check_same_versions
 from stages.preprocess.decode import decode, read_idx
+from stages.preprocess.targets import encode_targets
 from tests.examples import DATASET
 from tests.parameters import COMMITTED, optimizer
-from tests.unit.test_catalogue import SIMULATED
+from tests.unit.test_catalogue import named
 from tests.unit.test_fetch import FILE
 
 HOSTILE = "\x1b[31mred\x9b\u202e\n" + "y" * 10_000
@@ -44,6 +46,21 @@ def load_edited(*path: str, value: Any, key: str | None = None) -> None:
 def decode_arrays(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
     RAW_ARRAYS.write(Path(), RawArrays(images, labels, images, labels))
     decode(Path(), Source("a", "npz", (), ("a", "b"), ()))
+
+
+def decode_parts(train: np.ndarray[Any, Any], test: np.ndarray[Any, Any]) -> None:
+    RAW_ARRAYS.write(Path(), RawArrays(train, np.zeros(1, int), test, np.zeros(1, int)))
+    decode(Path(), Source("a", "npz", (), ("a", "b"), ()))
+
+
+def task(**changes: str) -> Task:
+    return COMMITTED.task.model_copy(update=changes)
+
+
+def encode(targets: list[str]) -> None:
+    inputs, names = np.zeros((len(targets), 1), np.uint8), np.array(targets)
+    arrays = RawArrays(inputs, names, inputs[:0], names[:0])
+    encode_targets(Source("a", "npz", (), (), ()), arrays, "classification")
 
 
 def read_wrong_idx(content: bytes) -> None:
@@ -69,9 +86,15 @@ def load_missing_name() -> None:
 
 
 FAULTS: dict[str, Callable[[], object]] = {
-    "dataset": lambda: obtain(DatasetParams(name=HOSTILE, simulated=SIMULATED), Path("raw")),
+    "dataset": lambda: obtain(named(HOSTILE), Path("raw")),
     "mirror": lambda: fetch(FILE, [HOSTILE, f"gopher://{HOSTILE}"], Path()),
     "model": lambda: build_network(COMMITTED.model.model_copy(update={"name": HOSTILE}), DATASET),
+    "own-model": lambda: build_network(
+        OwnModel.model_construct(name=f"models/{HOSTILE}:build"), DATASET
+    ),
+    "loss": lambda: check_objective(task(loss=HOSTILE), 2),
+    "score": lambda: check_objective(task(score=HOSTILE), 2),
+    "class-names": lambda: encode([HOSTILE, "a", "a"]),
     "class": lambda: build_optimizer("a", optimizer(class_name=HOSTILE, learning_rate=1.0)),
     "argument": lambda: build_optimizer(
         "a", optimizer(class_name="SGD", learning_rate=1.0, **{HOSTILE: 1})
@@ -89,7 +112,12 @@ FAULTS: dict[str, Callable[[], object]] = {
     "workers-digits": lambda: count_wrong_workers("9" * 10_000),
     "address": lambda: open_address(HOSTILE),
     "versions": lambda: _check_same_versions(runs_with_versions({"keras": HOSTILE})),
-    "shape": lambda: decode_arrays(np.zeros((1,) * 60, np.uint8), np.zeros(1, np.uint8)),
+    "shape": lambda: decode_arrays(np.zeros((1,) * 60, np.uint64), np.zeros(1, np.uint8)),
+    "no-examples": lambda: decode_arrays(
+        np.zeros((1,) * 60 + (0,), np.uint8), np.zeros(1, np.uint8)
+    ),
+    "shapes": lambda: decode_parts(*(np.zeros((1,) * n, np.uint8) for n in (63, 64))),
+    "types": lambda: decode_parts(np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.int32)),
     "labels": lambda: decode_arrays(
         np.zeros((1, 1, 1, 1), np.uint8), np.zeros((1,) * 60, np.uint8)
     ),

@@ -12,26 +12,28 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from stages.common.data import Dataset
+from stages.common.data import Dataset, Scaling
 from stages.common.errors import InputError
-from stages.common.params import Model
+from stages.common.params import BuiltInModel
 from stages.engine import models
 from stages.engine.models import build_network, initialise, save_model
+from tests import regression
 from tests.examples import DATASET, TEST, Stretch, bits, unnamed_network
+from tests.regression import numbers_network
 
-MNIST = replace(DATASET, height=28, width=28, class_names=tuple("0123456789"))
+MNIST = replace(DATASET, input_shape=(28, 28, 1), n_outputs=10, class_names=tuple("0123456789"))
 
 keras_warns = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def settings(**changes: Any) -> Model:
+def settings(**changes: Any) -> BuiltInModel:
     defaults: dict[str, Any] = {
         "name": "mlp",
         "hidden_units": (8,),
         "activation": "relu",
         "dropout": 0.0,
     }
-    return Model(**(defaults | changes))
+    return BuiltInModel(**(defaults | changes))
 
 
 def initialised(seed: int, dataset: Dataset = DATASET, **changes: Any) -> keras.Model:
@@ -48,7 +50,7 @@ def unnamed(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def logits_of(model: keras.Model, *, training: bool = False) -> np.ndarray:
-    logits: np.ndarray = model(TEST.images, training=training).numpy()
+    logits: np.ndarray = model(TEST.inputs, training=training).numpy()
     return logits
 
 
@@ -76,7 +78,7 @@ def test_an_mlp_divides_pixels_by_their_maximum_and_gives_logits(
 ) -> None:
     model = initialised(1, activation=activation, dropout=0.5)
     kernel, bias, last_kernel, last_bias = model.get_weights()
-    pixels = TEST.images.reshape(len(TEST.images), -1) / DATASET.pixel_maximum
+    pixels = TEST.inputs.reshape(len(TEST.inputs), -1) / 250
     expected = function(pixels @ kernel + bias) @ last_kernel + last_bias
     np.testing.assert_allclose(logits_of(model), expected, atol=1e-5)
 
@@ -94,7 +96,7 @@ def test_an_unknown_network_is_refused_with_the_known_ones() -> None:
 
 
 def test_a_network_is_added_by_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pooled(pixels: keras.KerasTensor, _: Model) -> keras.KerasTensor:
+    def pooled(pixels: keras.KerasTensor, _: BuiltInModel) -> keras.KerasTensor:
         return keras.layers.GlobalAveragePooling2D()(pixels)
 
     monkeypatch.setitem(models.MODELS, "pooled", pooled)
@@ -124,7 +126,7 @@ def test_a_network_without_names_is_the_same_whoever_builds_it_and_however_often
         states = bits(state.numpy() for state in network.random_states)
         weights = bits(network.model.get_weights())
         path = tmp_path / f"{place}.keras"
-        save_model(network.model, path)
+        save_model(network.model, path, DATASET)
         return path.read_bytes(), weights, states
 
     here = build("here")
@@ -169,7 +171,7 @@ def test_a_weight_without_an_initializer_is_refused(
         def call(self, inputs: Any) -> Any:
             return inputs * self.scale
 
-    def scaled(pixels: keras.KerasTensor, _: Model) -> keras.KerasTensor:
+    def scaled(pixels: keras.KerasTensor, _: BuiltInModel) -> keras.KerasTensor:
         return keras.Sequential([keras.layers.Flatten(), Scale(name="odd")])(pixels)
 
     monkeypatch.setitem(models.MODELS, "scaled", scaled)
@@ -193,16 +195,53 @@ def test_building_a_network_leaves_keras_as_it_was(monkeypatch: pytest.MonkeyPat
 @keras_warns
 def test_a_saved_network_takes_raw_pixels_and_gives_probabilities(tmp_path: Path) -> None:
     model = initialised(1)
-    save_model(model, tmp_path / "model.keras")
-    probabilities = keras.models.load_model(tmp_path / "model.keras")(TEST.images).numpy()
+    save_model(model, tmp_path / "model.keras", DATASET)
+    probabilities = keras.models.load_model(tmp_path / "model.keras")(TEST.inputs).numpy()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(probabilities, softmax(logits_of(model), axis=1), atol=1e-6)
 
 
 @keras_warns
 def test_a_saved_network_holds_no_date(tmp_path: Path) -> None:
-    save_model(initialised(1), tmp_path / "model.keras")
+    save_model(initialised(1), tmp_path / "model.keras", DATASET)
     with zipfile.ZipFile(tmp_path / "model.keras") as saved:
         assert {entry.date_time for entry in saved.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         metadata = json.loads(saved.read("metadata.json"))
     assert metadata["date_saved"] == "1980-01-01@00:00:00"
+
+
+def test_a_network_for_numbers_standardises_its_inputs_and_gives_scaled_values() -> None:
+    network = numbers_network()
+    initialise(network, 1)
+    kernel, bias, last_kernel, last_bias = network.model.get_weights()
+    scaling = regression.DATASET.scaling
+    inputs = regression.TEST.inputs * scaling.input_scale + scaling.input_offset
+    expected = np.maximum(inputs @ kernel + bias, 0) @ last_kernel + last_bias
+    outputs = network.model(regression.TEST.inputs, training=False).numpy()
+    np.testing.assert_allclose(outputs, expected, atol=1e-4)
+
+
+@keras_warns
+def test_a_saved_network_for_numbers_gives_them_in_their_units(tmp_path: Path) -> None:
+    network, scaling = numbers_network(), regression.DATASET.scaling
+    initialise(network, 1)
+    save_model(network.model, tmp_path / "model.keras", regression.DATASET)
+    units = keras.models.load_model(tmp_path / "model.keras")(regression.TEST.inputs).numpy()
+    outputs = network.model(regression.TEST.inputs, training=False).numpy()
+    expected = outputs * scaling.target_scale + scaling.target_offset
+    np.testing.assert_allclose(units, expected, rtol=1e-5)
+
+
+def test_a_convolution_needs_pictures() -> None:
+    with pytest.raises(
+        InputError, match=r"cnn needs pictures, .* not examples of the shape \(5,\)"
+    ):
+        numbers_network(name="cnn")
+
+
+def test_integers_need_a_network_of_one_s_own() -> None:
+    tokens = replace(
+        DATASET, input_shape=(7,), input_dtype="int32", scaling=Scaling((), (), (), ())
+    )
+    with pytest.raises(InputError, match="mlp needs uint8 or float32 inputs; int32 ones are for"):
+        build_network(settings(), tokens)

@@ -1,11 +1,14 @@
 """Which files the user's own code is made of, and what is refused."""
 
+from json import decoder
 from pathlib import Path
 
 import pytest
 
 from stages.common.errors import InputError
-from stages.common.own import own_files
+from stages.common.own import load_own, own_files, trial_files
+from stages.common.params import OwnModel
+from tests.parameters import optimizer
 
 KEY = "optimizers.it.class_name"
 SIGN = Path("optimizers/sign.py")
@@ -25,6 +28,31 @@ def test_own_code_is_made_of_its_file_and_those_that_it_imports(project: Path) -
     assert found == (Path("optimizers/scale.py"), SIGN)
 
 
+def test_a_module_of_the_project_is_its_file(project: Path) -> None:
+    found = own_files(KEY, "optimizers.sign:Sign", project)
+    assert found == (Path("optimizers/scale.py"), SIGN)
+
+
+def test_of_an_installed_package_it_is_the_module_s_own_file(project: Path) -> None:
+    assert own_files(KEY, "json.decoder:JSONDecoder", project) == (Path(decoder.__file__),)
+    assert load_own(KEY, "json.decoder:JSONDecoder") is decoder.JSONDecoder
+
+
+def test_a_trial_runs_the_code_of_its_network_and_of_its_optimizer(project: Path) -> None:
+    (project / "models").mkdir()
+    (project / "models" / "net.py").write_text("from optimizers.scale import SCALE\n")
+    model = OwnModel(name="models/net.py:build")
+    own, keras_s = (optimizer(class_name=name) for name in ("optimizers/sign.py:Sign", "SGD"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stages.common.own.PROJECT", project)
+        patch.setattr(own_files, "__defaults__", (project,))
+        both, one = trial_files("it", model, own), trial_files("it", model, keras_s)
+    scale, net = Path("optimizers/scale.py"), Path("models/net.py")
+    assert set(one) == {scale, net}
+    assert set(both) == {scale, net, SIGN}
+    assert len(both) == 3
+
+
 def test_a_class_of_keras_is_made_of_no_file(project: Path) -> None:
     assert own_files(KEY, "SGD", project) == ()
 
@@ -36,7 +64,11 @@ def test_a_class_of_keras_is_made_of_no_file(project: Path) -> None:
         ("elsewhere/sign.py:Sign", rf"params\.yaml: {KEY}: should be like optimizers/FILE\.py:NAM"),
         ("optimizers/sign.py:", r"should be like .* \(is 'optimizers/sign\.py:'\)"),
         ("optimizers/../sign.py:Sign", "should be like"),
-        ("optimizers:Sign", "should be like"),
+        ("optimizers:Sign", r"no file 'optimizers/__init__\.py'"),
+        ("optimizers.sing:Sign", r"no file 'optimizers/sing\.py'"),
+        ("stages.engine.models:mlp", "should be like"),
+        ("absent_package.nets:Sign", "absent_package.nets: ModuleNotFoundError: No module"),
+        ("json.absent:Sign", "no module 'json.absent' is installed"),
     ],
 )
 def test_what_names_no_file_that_dvc_watches_is_refused(

@@ -67,7 +67,7 @@ def test_the_page_says_what_was_compared(usual: Results) -> None:
     assert usual.comparison.verdict in words
     assert [line for line in usual.comparison.details if f"<li>{line}</li>" not in words] == []
     assert usual.comparison.details != ()
-    assert "shapes, 75 images to train on · mlp, 100 parameters · 39 trials of 2 epochs" in words
+    assert "shapes, 75 examples to train on · mlp, 100 parameters · 39 trials of 2 epochs" in words
     assert "the same budget: 1 setting, " in words
     assert "with 1 seed each. What validation chose was" in words
     assert "trained with 10 fresh seeds, which tuning never saw" in words
@@ -108,6 +108,20 @@ def test_the_matrix_tells_of_a_lead_that_is_too_small_to_matter(
     comparison = replace(usual.comparison, margin=margin)
     html = body(replace(usual, comparison=comparison))
     assert len(re.findall(r'title="[^"]*; by less than matters"', html)) == n_told
+
+
+def test_the_page_of_a_regression_has_what_fits_it_and_no_classes(usual: Results) -> None:
+    found = CASES["numbers"]()
+    html = build_page(found, draw(found))
+    assert 'id="chart-fitted"' in html
+    assert [name for name in ("confusion", "classes") if f'id="chart-{name}"' in html] == []
+    assert 'id="mistakes"' not in html
+    assert "houses, 75 examples to train on" in html
+    assert "Mean test R² over fresh seeds" in html
+    of_classes = build_page(usual, draw(usual))
+    assert 'id="chart-fitted"' not in of_classes
+    assert 'id="chart-confusion"' in of_classes
+    assert 'id="mistakes"' in of_classes
 
 
 def test_pictures_are_of_what_there_is(usual: Results, tmp_path: Path) -> None:

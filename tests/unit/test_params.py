@@ -5,14 +5,26 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import InputError
-from stages.common.params import Schedule, fresh_seeds, load_params, read_yaml, schema
+from stages.common.params import (
+    BuiltInModel,
+    OwnModel,
+    Schedule,
+    fresh_seeds,
+    load_params,
+    read_yaml,
+    schema,
+)
 from tests.conftest import PROJECT
 
 GOOD = """\
 dataset:
   name: digits
+  path: data/custom
+  custom: {format: auto, target: target, resize: []}
   simulated: {n_train: 60, n_test: 20, height: 4, width: 4, n_classes: 3, noise: 1.0, seed: 0}
-split: {validation_fraction: 0.2, seed: 42, stratify: false}
+task: {name: classification, loss: auto, score: auto, direction: auto}
+split:
+  {validation_fraction: 0.2, seed: 42, stratify: false, test_fraction: 0.25, test_seed: 43}
 model: {name: mlp, hidden_units: [100], activation: relu, dropout: 0.0}
 train: {epochs: 5, batch_size: 32, jit_compile: auto}
 tuning:
@@ -21,7 +33,7 @@ tuning:
   seeds: [1, 2, 3]
   final_seeds: [4, 5]
 confirmation: {first_seed: 42, at_most: 20}
-comparison: {confidence: 0.95, margin: 0.002, target_accuracy: auto}
+comparison: {confidence: 0.95, margin: 0.002, target: auto}
 optimizers:
   sgd: {class_name: SGD, learning_rate: 0.1, momentum: 0.9, nesterov: true}
   adam: {class_name: Adam, learning_rate: 0.001}
@@ -50,7 +62,25 @@ def write_params(folder: Path, old: str = "", new: str = "") -> Path:
         ("{first_seed: 42, at_most: 20}", "[42, 43]", "confirmation", "should be a mapping"),
         ("0.2, ", "0, ", "split.validation_fraction", "should be greater than 0"),
         ("0.2, ", "1.0, ", "split.validation_fraction", "should be less than 1"),
-        ("target_accuracy: auto", "target_accuracy: 90", "comparison.target_accuracy", "than 1"),
+        ("target: auto", "target: most", "comparison.target", 'a valid number (is "most")'),
+        ("target: auto", "target: .nan", "comparison.target", "should be a finite number"),
+        ("0.25, ", "1.0, ", "split.test_fraction", "should be less than 1"),
+        ("test_seed: 43", "test_seed: -1", "split.test_seed", "than or equal to 0"),
+        (
+            "name: classification",
+            "name: ranking",
+            "task.name",
+            "'classification' or 'regression'",
+        ),
+        ("direction: auto", "direction: up", "task.direction", "'auto', 'higher' or 'lower'"),
+        ("score: auto", "score: 1", "task.score", "should be a valid string"),
+        ("score: auto", "score: auto, scores: auto", "task.scores", "did you mean score?"),
+        ("resize: []", "resize: [1, 2, 3]", "dataset.custom.resize", "at most 2 items"),
+        ("resize: []", "resize: [0, 2]", "dataset.custom.resize.0", "should be greater than 0"),
+        ("format: auto", "format: xls", "dataset.custom.format", "'auto', 'pictures'"),
+        ("path: data/custom", "path: ''", "dataset.path", "at least 1 character"),
+        ("hidden_units: [100], ", "", "model.hidden_units", "missing"),
+        ("dropout: 0.0", "dropouts: 0.0, dropout: 0.0", "model.dropouts", "did you mean dropout?"),
         ("rate: 0.1", "rate: -0.1", "optimizers.sgd.learning_rate", "should be greater than 0"),
         ("rate: 0.1", "rate: .nan", "optimizers.sgd.learning_rate", "should be a finite number"),
         ("rate: 0.1", "rate: .inf", "optimizers.sgd.learning_rate", "should be a finite number"),
@@ -261,6 +291,28 @@ def test_a_schedule_keeps_its_arguments(tmp_path: Path) -> None:
     assert schedule.arguments == {"initial_learning_rate": 0.1, "decay_steps": 1800}
 
 
+BUILT_IN = "{name: mlp, hidden_units: [100], activation: relu, dropout: 0.0}"
+
+
+def test_a_network_of_one_s_own_has_arguments_of_its_own(tmp_path: Path) -> None:
+    own = "{name: 'models/resnet.py:build', depth: 3, widths: [8, 16], hidden_units: none}"
+    model = load_params(write_params(tmp_path, BUILT_IN, own)).model
+    assert isinstance(model, OwnModel)
+    assert model.name == "models/resnet.py:build"
+    assert model.arguments == {"depth": 3, "widths": [8, 16], "hidden_units": "none"}
+
+
+def test_a_network_without_a_colon_is_one_of_the_project_s(tmp_path: Path) -> None:
+    model = load_params(write_params(tmp_path)).model
+    assert isinstance(model, BuiltInModel)
+
+
+@pytest.mark.parametrize(("text", "value"), [("-0.5", -0.5), ("90", 90), ("auto", "auto")])
+def test_a_target_is_any_number_or_auto(tmp_path: Path, text: str, value: float | str) -> None:
+    params = load_params(write_params(tmp_path, "target: auto", f"target: {text}"))
+    assert params.comparison.target == value
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -287,5 +339,5 @@ def test_the_committed_file_loads() -> None:
 
 
 def test_the_committed_schema_is_current() -> None:
-    """When it fails: `python -m stages.common.params > params.schema.json`."""
+    """When it fails: `python -m stages.common.params schema > params.schema.json`."""
     assert (PROJECT / "params.schema.json").read_text(encoding="utf-8") == schema()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from stages.engine.environment import Environment, describe_environment
 from stages.engine.runner import MAX_LOSSES, Job, Runner
 from stages.engine.store import TrialStore
 from stages.engine.trial import Data, LostTrialError, Trial, TrialResult, Work
-from tests.examples import DATA, bits, small_work, trial_row
+from tests.examples import DATA, SCORE, bits, small_work, trial_row
 from tests.parameters import optimizer
 
 WORK = small_work(optimizer(class_name="SGD"))
@@ -31,7 +32,7 @@ def jobs(*seeds: int, work: Work = WORK) -> list[Job]:
 
 
 def result_of(work: Work, trial: Trial) -> TrialResult:
-    """A result that tells which trial it is of; the accuracy is a thousandth of the seed."""
+    """A result that tells which trial it is of; the score is a thousandth of the seed."""
     accuracy = trial.seed / 1000
     row = trial_row(trial.phase, trial.setting, trial.seed, accuracy)
     assert isinstance(row, Completed)
@@ -124,7 +125,7 @@ def test_results_come_in_the_order_of_the_jobs_whichever_ends_first(
 ) -> None:
     planned = jobs(3, 1, 4, 2)
     workers = ScriptedWorkers(n_held=4)
-    results = Runner(DATA, workers, tmp_path, progress).run(planned)
+    results = Runner(DATA, workers, tmp_path, progress, SCORE).run(planned)
     assert told(results) == expected(planned)
     collected = [seed for event, seed in workers.events if event == "collect"]
     assert collected != [3, 1, 4, 2]
@@ -134,36 +135,36 @@ def test_all_trials_are_in_flight_before_the_first_is_awaited(
     tmp_path: Path, progress: Progress
 ) -> None:
     workers = ScriptedWorkers()
-    Runner(DATA, workers, tmp_path, progress).run(jobs(1, 2, 3))
+    Runner(DATA, workers, tmp_path, progress, SCORE).run(jobs(1, 2, 3))
     assert [event for event, _ in workers.events] == ["submit"] * 3 + ["collect"] * 3
 
 
 def test_without_jobs_there_are_no_results(tmp_path: Path, progress: Progress) -> None:
-    assert Runner(DATA, ScriptedWorkers(), tmp_path, progress).run([]) == []
+    assert Runner(DATA, ScriptedWorkers(), tmp_path, progress, SCORE).run([]) == []
 
 
 def test_what_the_store_has_is_not_submitted(tmp_path: Path, progress: Progress) -> None:
-    Runner(DATA, ScriptedWorkers(), tmp_path, progress).run(jobs(2, 4))
+    Runner(DATA, ScriptedWorkers(), tmp_path, progress, SCORE).run(jobs(2, 4))
     planned = jobs(1, 2, 3, 4)
     workers = ScriptedWorkers(n_held=2)
-    results = Runner(DATA, workers, tmp_path, progress).run(planned)
+    results = Runner(DATA, workers, tmp_path, progress, SCORE).run(planned)
     assert workers.submitted == [1, 3]
     assert told(results) == expected(planned)
 
 
 def test_works_do_not_share_their_trials(tmp_path: Path, progress: Progress) -> None:
     planned = [*jobs(1, 2), *jobs(2, 1, work=OTHER)]
-    runner = Runner(DATA, ScriptedWorkers(), tmp_path, progress)
+    runner = Runner(DATA, ScriptedWorkers(), tmp_path, progress, SCORE)
     assert told(runner.run(planned)) == expected(planned)
     again = ScriptedWorkers()
-    assert told(Runner(DATA, again, tmp_path, progress).run(planned)) == expected(planned)
+    assert told(Runner(DATA, again, tmp_path, progress, SCORE).run(planned)) == expected(planned)
     assert again.submitted == []
 
 
 def test_a_finished_trial_is_kept_though_the_next_one_ends_the_run(
     tmp_path: Path, progress: Progress
 ) -> None:
-    runner = Runner(DATA, ScriptedWorkers(errors={2: "gone"}), tmp_path, progress)
+    runner = Runner(DATA, ScriptedWorkers(errors={2: "gone"}), tmp_path, progress, SCORE)
     with pytest.raises(InputError):
         runner.run(jobs(1, 2))
     assert TrialStore(tmp_path).get(WORK.key, trial(1)) is not None
@@ -172,12 +173,12 @@ def test_a_finished_trial_is_kept_though_the_next_one_ends_the_run(
 
 def test_a_failed_trial_is_a_result_that_is_not_kept(tmp_path: Path, progress: Progress) -> None:
     planned = jobs(1, 2, 3)
-    runner = Runner(DATA, ScriptedWorkers(failing=frozenset({2})), tmp_path, progress)
+    runner = Runner(DATA, ScriptedWorkers(failing=frozenset({2})), tmp_path, progress, SCORE)
     first, failed, last = runner.run(planned)
     assert failed == failed_result_of(trial(2))
     assert told([first, last]) == expected(jobs(1, 3))
     mended = ScriptedWorkers()
-    results = Runner(DATA, mended, tmp_path, progress).run(planned)
+    results = Runner(DATA, mended, tmp_path, progress, SCORE).run(planned)
     assert mended.submitted == [2]
     assert told(results) == expected(planned)
 
@@ -185,7 +186,7 @@ def test_a_failed_trial_is_a_result_that_is_not_kept(tmp_path: Path, progress: P
 def test_a_lost_trial_is_submitted_again(tmp_path: Path, progress: Progress) -> None:
     planned = jobs(1, 2, 3)
     workers = ScriptedWorkers(n_losses={1: MAX_LOSSES - 1, 3: 1})
-    results = Runner(DATA, workers, tmp_path, progress).run(planned)
+    results = Runner(DATA, workers, tmp_path, progress, SCORE).run(planned)
     assert told(results) == expected(planned)
     assert sorted(workers.submitted) == [1] * MAX_LOSSES + [2] + [3] * 2
 
@@ -194,14 +195,14 @@ def test_a_trial_that_is_lost_too_often_is_named(tmp_path: Path, progress: Progr
     workers = ScriptedWorkers(n_losses={2: MAX_LOSSES})
     message = rf"^it, confirmation, seed 2: lost {MAX_LOSSES} times on the way$"
     with pytest.raises(InputError, match=message):
-        Runner(DATA, workers, tmp_path, progress).run(jobs(1, 2))
+        Runner(DATA, workers, tmp_path, progress, SCORE).run(jobs(1, 2))
     assert workers.submitted.count(2) == MAX_LOSSES
 
 
 def test_losses_of_several_trials_do_not_add_up(tmp_path: Path, progress: Progress) -> None:
     planned = [*jobs(1, 2), *jobs(1, work=OTHER)]
     workers = ScriptedWorkers(n_losses={1: 2, 2: 2})
-    results = Runner(DATA, workers, tmp_path, progress).run(planned)
+    results = Runner(DATA, workers, tmp_path, progress, SCORE).run(planned)
     assert told(results) == expected(planned)
 
 
@@ -209,19 +210,29 @@ def test_what_ends_the_run_is_told_with_the_trial(tmp_path: Path, progress: Prog
     workers = ScriptedWorkers(errors={2: "2 workers died while they had it"})
     message = r"^it, confirmation, seed 2: 2 workers died while they had it$"
     with pytest.raises(InputError, match=message):
-        Runner(DATA, workers, tmp_path, progress).run(jobs(1, 2))
+        Runner(DATA, workers, tmp_path, progress, SCORE).run(jobs(1, 2))
 
 
 def test_a_person_sees_how_far_the_trials_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Progress("train it", 2, "trials") as progress:
-        Runner(DATA, ScriptedWorkers(), tmp_path, progress).run(jobs(900, 100))
+        Runner(DATA, ScriptedWorkers(), tmp_path, progress, SCORE).run(jobs(900, 100))
     capsys.readouterr()
     with Progress("train it", 4, "trials") as progress:
-        runner = Runner(DATA, ScriptedWorkers(failing=frozenset({950})), tmp_path, progress)
+        runner = Runner(DATA, ScriptedWorkers(failing=frozenset({950})), tmp_path, progress, SCORE)
         runner.run(jobs(100, 500, 950))
         runner.run(jobs(900))
     line = capsys.readouterr().err.strip()
     assert line.startswith("train it: 4 of 4 trials, ")
     assert line.endswith(" s, best 0.9000, 2 kept")
+
+
+def test_a_person_sees_the_lowest_score_where_lower_is_better(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress("train it", 3, "trials") as progress:
+        runner = Runner(DATA, ScriptedWorkers(), tmp_path, progress, replace(SCORE, sign=-1))
+        runner.run(jobs(500, 100))
+        runner.run(jobs(900))
+    assert capsys.readouterr().err.strip().endswith(" s, best 0.1000")

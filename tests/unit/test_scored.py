@@ -12,15 +12,17 @@ from stages.common.confirmation import (
     PREDICTIONS,
     ROWS,
     ConfirmationRow,
-    Predictions,
     Scored,
     Unscored,
 )
 from stages.common.errors import InputError
 from stages.common.runs import EPOCHS, RUN, TRIALS
+from stages.common.score import score_of
 from stages.evaluate.scored import Group, ScoredRun, read_runs
 from tests.examples import (
     DATASET,
+    SCORE,
+    TASK,
     TEST,
     group,
     scored_run,
@@ -88,17 +90,20 @@ def test_curves_are_of_the_tuned_rate_in_the_order_of_the_seeds(trained: Project
     scored = trained.read()["moved"]
     assert [[row.seed for row in curve] for curve in scored.curves] == [[s, s] for s in SEEDS]
     assert {row.setting for curve in scored.curves for row in curve} == {scored.run.tuned}
-    assert [curve[-1].validation_accuracy for curve in scored.curves] == [
-        row.validation_accuracy for row in scored.tuned.completed
+    assert [curve[-1].validation_score for curve in scored.curves] == [
+        row.validation_score for row in scored.tuned.completed
     ]
 
 
 def test_predictions_are_those_that_the_scores_count(trained: Project) -> None:
     found = trained.read()
     scored = found["moved"]
-    accuracies = (scored.predictions == TEST.labels).mean(axis=1)
+    accuracies = (scored.predictions == TEST.targets).mean(axis=1)
     assert accuracies == pytest.approx(scored.tuned.scores, abs=1e-6)
-    assert found["lost"].predictions.shape == (0, len(TEST.labels))
+    assert found["lost"].predictions.shape == (0, len(TEST.targets))
+    shares = (scored.predictions == TEST.targets).mean(axis=0)
+    assert scored.example_scores == pytest.approx(shares)
+    assert found["lost"].example_scores.shape == (0,)
 
 
 def test_every_trial_is_one_of_the_trials_once(trained: Project) -> None:
@@ -117,7 +122,7 @@ def test_an_optimizer_that_always_diverged_has_no_scores_and_no_curves(trained: 
 
 
 def test_an_epoch_has_as_many_steps_as_it_was_trained_with(trained: Project) -> None:
-    # 75 images in batches of 16
+    # 75 examples in batches of 16
     assert trained.read()["moved"].n_steps_per_epoch == 5
 
 
@@ -166,13 +171,15 @@ def test_scores_of_other_trials_than_the_runs_are_refused(
 
 def test_predictions_of_fewer_trials_or_optimizers_are_refused(copy: Project) -> None:
     confirmation = copy.folder / "confirmation"
-    lost, moved = PREDICTIONS.read(confirmation).classes
-    PREDICTIONS.write(confirmation, Predictions((lost, moved[:-1])))
+    found = PREDICTIONS.read(confirmation)
+    lost, moved = found.values
+    PREDICTIONS.write(confirmation, replace(found, values=(lost, moved[:-1])))
     with pytest.raises(InputError, match="of other trials"):
         copy.read()
-    PREDICTIONS.write(confirmation, Predictions((moved,)))
-    with pytest.raises(InputError, match="of other optimizers"):
-        copy.read()
+    for changes in ({"values": (moved,)}, {"scores": found.scores[1:]}):
+        PREDICTIONS.write(confirmation, replace(found, **changes))
+        with pytest.raises(InputError, match="of other optimizers"):
+            copy.read()
 
 
 def test_curves_that_lack_a_trial_are_refused(copy: Project) -> None:
@@ -204,25 +211,50 @@ def test_scores_are_by_seed_with_none_for_a_trial_that_failed() -> None:
 
 def test_a_summary_counts_the_failed_and_takes_the_mean_of_the_others() -> None:
     curves = [[0.5, 0.9, 0.8], [0.5, 0.7, 0.6]]
-    found = group([0.9, 0.8], curves, n_failed=3).group.summarise(0.95, DATASET.n_test)
+    found = group([0.9, 0.8], curves, n_failed=3).group.summarise(0.95, SCORE, DATASET.n_test)
     assert (found.learning_rate, found.n_trials, found.n_failed) == (0.1, 5, 3)
-    assert found.test_accuracy.mean == pytest.approx(0.85)
+    assert found.test_score.mean == pytest.approx(0.85)
     assert found.test_loss.mean == pytest.approx(0.15)
-    assert found.validation_accuracy.mean == pytest.approx(0.7)
-    assert found.best_validation_accuracy.mean == pytest.approx(0.8)
+    assert found.validation_score.mean == pytest.approx(0.7)
+    assert found.best_validation_score.mean == pytest.approx(0.8)
 
 
 def test_seeds_that_agree_by_chance_still_leave_an_interval_of_test_accuracy() -> None:
-    found = group([0.9] * 10).group.summarise(0.95, n_test=100).test_accuracy
-    # Student's t of nine degrees is 2.262; an image is 0.01.
+    found = group([0.9] * 10).group.summarise(0.95, SCORE, n_test=100).test_score
+    # Student's t of nine degrees is 2.262; an example is 0.01.
     half_width = 2.262157 * 0.01 / 10**0.5
     assert (found.low, found.high) == pytest.approx((0.9 - half_width, 0.9 + half_width))
     assert found.standard_deviation == 0
 
 
 def test_an_interval_of_accuracy_ends_at_0_and_1() -> None:
-    found = group([0.0, 1.0]).group.summarise(0.95, 100).test_accuracy
+    found = group([0.0, 1.0]).group.summarise(0.95, SCORE, 100).test_score
     assert (found.low, found.high) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "scores", "ends"),
+    [
+        ("r2_score", [1.0, -30.0], (None, 1.0)),
+        ("mean_absolute_error", [0.0, 30.0], (0.0, None)),
+        ("cosine_similarity", [1.0, -1.0], (None, None)),
+    ],
+)
+def test_an_interval_ends_where_the_score_does(
+    name: str, scores: list[float], ends: tuple[float | None, float | None]
+) -> None:
+    score = score_of(TASK.model_copy(update={"name": "regression", "score": name}))
+    found = group(scores).group.summarise(0.95, score, 100).test_score
+    mean, half_width = np.mean(scores), 12.7062 * np.std(scores, ddof=1) / 2**0.5
+    low, high = ends
+    assert found.low == pytest.approx(mean - half_width if low is None else low)
+    assert found.high == pytest.approx(mean + half_width if high is None else high)
+
+
+def test_seeds_that_agree_leave_no_interval_where_a_score_has_no_step() -> None:
+    score = score_of(TASK.model_copy(update={"name": "regression"}))
+    found = group([0.9] * 10).group.summarise(0.95, score, n_test=100).test_score
+    assert (found.low, found.high) == pytest.approx((0.9, 0.9))
 
 
 def test_where_tuning_chose_the_configured_rate_its_trials_count_once() -> None:

@@ -1,14 +1,24 @@
-"""Scores on the test images against Keras's own."""
+"""Scores on the test examples against Keras's and scikit-learn's own."""
+
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import mean_absolute_error, r2_score
 
-from stages.confirm.scoring import CHUNK, score_weights
+from stages.common.confirmation import Predictions
+from stages.common.data import Examples, Scaling
+from stages.common.params import Task
+from stages.confirm import scoring
+from stages.confirm.scoring import CHUNK, Scorer, gather
 from stages.engine.models import Network, initialise
-from tests.examples import draw_examples, small_network
+from tests import regression
+from tests.examples import DATASET, TASK, draw_examples, small_network
+from tests.regression import draw_numbers, numbers_network
 
 TEST = draw_examples(CHUNK + 100, 4)  # more than go through the network at once
+NUMBERS = draw_numbers(CHUNK + 100, 4)
 
 
 def initial_weights(network: Network, seed: int) -> list[np.ndarray]:
@@ -17,26 +27,93 @@ def initial_weights(network: Network, seed: int) -> list[np.ndarray]:
     return weights
 
 
+def task(**changes: Any) -> Task:
+    auto = {"name": "regression", "loss": "auto", "score": "auto", "direction": "auto"}
+    return Task.model_validate(auto | changes)
+
+
 def test_a_trial_is_scored_as_keras_evaluate_scores_its_network() -> None:
     network = small_network(dropout=0.5)
     model = network.model
     trained = [initial_weights(network, seed) for seed in (1, 2)]
     # One model for all of them, whatever it scored before.
-    scores = [score_weights(model, weights, TEST) for weights in trained]
+    scorer = Scorer(model, TASK, DATASET.scaling, TEST)
+    scores = [scorer.score(weights) for weights in trained]
 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(loss=loss, metrics=["accuracy"], jit_compile=False)
     for score, arrays in zip(scores, trained, strict=True):
         model.set_weights(arrays)
-        expected = model.evaluate(TEST.images, TEST.labels, verbose=0)
-        assert [score.loss, score.accuracy] == pytest.approx(expected, abs=1e-5)
-        logits = model(TEST.images, training=False).numpy()
+        expected = model.evaluate(TEST.inputs, TEST.targets, verbose=0)
+        assert [score.loss, score.score] == pytest.approx(expected, abs=1e-5)
+        logits = model(TEST.inputs, training=False).numpy()
         assert score.predictions.tolist() == logits.argmax(axis=1).tolist()
         assert score.predictions.dtype == np.uint8
+        assert score.scores.tolist() == (score.predictions == TEST.targets).tolist()
 
 
 def test_logits_that_are_large_have_a_finite_loss() -> None:
     network = small_network()
     weights = [1e4 * array for array in initial_weights(network, 1)]
-    score = score_weights(network.model, weights, TEST)
+    score = Scorer(network.model, TASK, DATASET.scaling, TEST).score(weights)
     assert np.isfinite(score.loss)
+
+
+@pytest.mark.parametrize(("n_classes", "dtype"), [(256, np.uint8), (257, np.uint16)])
+def test_predictions_take_no_more_room_than_the_classes_need(n_classes: int, dtype: Any) -> None:
+    inputs = keras.layers.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(n_classes)(inputs))
+    test = Examples(np.ones((3, 1), np.float32), np.array([0, 1, 0], np.int32))
+    weights = [np.zeros((1, n_classes)), np.arange(n_classes)]
+    score = Scorer(model, TASK, Scaling((), (), (), ()), test).score(weights)
+    assert score.predictions.tolist() == [n_classes - 1] * 3
+    assert score.predictions.dtype == dtype
+
+
+def predicted(network: Network, weights: list[np.ndarray]) -> np.ndarray:
+    """By Keras, in the units of the targets."""
+    network.model.set_weights(weights)
+    scaling = regression.DATASET.scaling
+    outputs = network.model.predict(NUMBERS.inputs, verbose=0).astype(np.float64)
+    units: np.ndarray = outputs * scaling.target_scale + scaling.target_offset
+    return units
+
+
+def test_a_regression_is_scored_in_the_units_of_its_targets() -> None:
+    network, scaling = numbers_network(), regression.DATASET.scaling
+    scorer = Scorer(network.model, task(), scaling, NUMBERS)
+    for seed in (1, 2):
+        weights = initial_weights(network, seed)
+        score, expected = scorer.score(weights), predicted(network, weights)
+        assert score.score == pytest.approx(r2_score(NUMBERS.targets, expected), rel=1e-5)
+        errors = (expected - NUMBERS.targets) / scaling.target_scale
+        assert score.loss == pytest.approx(np.mean(errors**2), rel=1e-5)
+        np.testing.assert_allclose(score.predictions, expected, rtol=1e-5)
+        assert (score.predictions.shape, score.predictions.dtype) == ((1100, 2), np.float32)
+        assert (score.scores.shape, score.scores.dtype) == ((1100,), np.float64)
+        assert score.scores.mean() == pytest.approx(score.score)
+
+
+def test_a_metric_of_keras_is_one_of_the_units_of_the_targets_too() -> None:
+    network = numbers_network()
+    asked = task(score="mean_absolute_error", loss="huber")
+    weights = initial_weights(network, 1)
+    score = Scorer(network.model, asked, regression.DATASET.scaling, NUMBERS).score(weights)
+    expected = predicted(network, weights)
+    assert score.score == pytest.approx(mean_absolute_error(NUMBERS.targets, expected), rel=1e-5)
+
+
+def scored(*values: float) -> scoring.TestScore:
+    found = np.array(values)
+    return scoring.TestScore(
+        found.astype(np.float32)[:, np.newaxis], found, float(found.mean()), 0.0
+    )
+
+
+def test_what_is_handed_on_are_all_predictions_and_each_example_s_mean_score() -> None:
+    found = gather([[scored(1, 2, 3), scored(5, 4, 3)], []], n_test=3)
+    assert isinstance(found, Predictions)
+    first, none = found.values
+    assert first.tolist() == [[[1], [2], [3]], [[5], [4], [3]]]
+    assert none.shape == (0, 3)
+    assert [scores.tolist() for scores in found.scores] == [[3, 3, 3], []]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stages.common.params import Tuning
 from stages.common.runs import Completed, Failed, TrialRow
 from stages.train.search import Merit, choose_finalists, merit, next_factors
-from tests.examples import trial_row
+from tests.examples import SCORE, trial_row
 from tests.parameters import COMMITTED
 
 FIRST = (0.1, 1.0, 10.0)
@@ -215,7 +215,7 @@ def failed() -> TrialRow:
 def test_the_greater_merit_is_the_better_setting(
     better: list[TrialRow], worse: list[TrialRow]
 ) -> None:
-    assert merit(better) > merit(worse)
+    assert merit(better, SCORE) > merit(worse, SCORE)
 
 
 @pytest.mark.parametrize(
@@ -228,4 +228,33 @@ def test_the_greater_merit_is_the_better_setting(
     ids=["equal", "failing is as bad as diverging", "the order of trials does not matter"],
 )
 def test_equal_trials_have_equal_merit(first: list[TrialRow], second: list[TrialRow]) -> None:
-    assert merit(first) == merit(second)
+    assert merit(first, SCORE) == merit(second, SCORE)
+
+
+LOWER = replace(SCORE, sign=-1)
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ([row(0.5)], [row(0.7)]),
+        ([row(0.9), row(0.4)], [row(0.5), row(0.9)]),
+        ([row(0.9), row(0.9)], [row(0.5), row(None)]),
+        ([row(0.5, loss=1.0)], [row(0.5, loss=2.0)]),
+    ],
+    ids=["lowest", "mean", "a diverged trial loses", "the lower loss decides"],
+)
+def test_where_a_lower_score_is_better_it_makes_the_better_setting(
+    better: list[TrialRow], worse: list[TrialRow]
+) -> None:
+    assert merit(better, LOWER) > merit(worse, LOWER)
+
+
+def test_a_search_goes_to_the_lowest_score_where_lower_is_better() -> None:
+    def error(factor: float) -> Merit:
+        return merit([row(abs(log10(factor / 100.0)))], LOWER)
+
+    rounds = search(budget(6), error)
+    assert rounds[:3] == [[0.1, 1.0, 10.0], [100.0], [1000.0]]
+    merits = {factor: error(factor) for factors in rounds for factor in factors}
+    assert choose_finalists(merits)[0] == 100.0

@@ -303,10 +303,10 @@ def test_eight_processes_use_and_prune_one_store_at_once(tmp_path: Path) -> None
 
 
 def test_the_data_decide_the_digest() -> None:
-    changed = TRAIN.images.copy()
+    changed = TRAIN.inputs.copy()
     changed[0, 0, 0, 0] ^= 1
-    other = Examples(changed, TRAIN.labels)
-    assert digest_examples(TRAIN) == digest_examples(Examples(TRAIN.images.copy(), TRAIN.labels))
+    other = Examples(changed, TRAIN.targets)
+    assert digest_examples(TRAIN) == digest_examples(Examples(TRAIN.inputs.copy(), TRAIN.targets))
     assert len({digest_examples(TRAIN), digest_examples(other), digest_examples(TRAIN, TRAIN)}) == 3
 
 

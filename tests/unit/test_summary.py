@@ -11,11 +11,11 @@ from stages.evaluate.comparison import compare
 from stages.evaluate.scored import ScoredRun
 from stages.report import tables
 from stages.report.summary import describe, summarise
-from tests.examples import DATASET, TEST, group, scored_run
+from tests.examples import DATASET, group, scored_run
 from tests.parameters import optimizer, small_params
 
 RISING = [0.5, 0.7, 0.8, 0.9]
-# The margin is an image of the 60, so that no check complains of it.
+# The margin is an example of the 60, so that no check complains of it.
 MARGIN = {"margin": 0.02}
 
 
@@ -43,7 +43,7 @@ def compared(outcomes: Mapping[str, ScoredRun]) -> Comparison:
     entries = {name: optimizer(class_name="SGD") for name in outcomes}
     at_most = max(len(run.tuned.rows) for run in outcomes.values())
     params = small_params(entries, comparison=MARGIN, confirmation={"at_most": at_most})
-    return compare(params, DATASET, TEST, outcomes)
+    return compare(params, DATASET, outcomes)
 
 
 def page(outcomes: Mapping[str, ScoredRun]) -> str:
@@ -77,12 +77,12 @@ def test_the_page_has_a_row_for_every_pair() -> None:
         "adam - lost",
         "lonely - lost",
     ]
-    name, label, seeds, difference, interval, p, level, improves, images = rows[0]
+    name, label, seeds, difference, interval, p, level, improves, examples = rows[0]
     assert (name, label, seeds, improves) == ("sgd - adam", "better", "10", "1.00")
     assert re.fullmatch(r"\+0\.\d{4}", difference)
     assert re.fullmatch(r"\+0\.\d{4} to \+0\.\d{4}", interval)
     assert float(p) <= float(level) < 0.05
-    assert re.fullmatch(r"0\.\d{4}", images)
+    assert re.fullmatch(r"0\.\d{4}", examples)
     assert rows[2] == ["sgd - lost", "better", "10", "-", "-", "0.002", "0.005", "1.00", "-"]
 
 
@@ -149,14 +149,14 @@ def test_the_page_says_the_verdict_and_what_was_compared() -> None:
     assert comparison.details != ()
     assert "\n\n" + "".join(f"- {line}\n" for line in comparison.details) + "\n" in markdown
     settings = (
-        "shapes; 75 images",
+        "shapes; 75 examples",
         "hidden_units [8]",
         "100 parameters",
         "- tuning: learning_rate_factors [1.0], n_settings 1, seeds [1], final_seeds []",
         "- confirmation: first_seed 100, at_most 10",
         "- comparison: confidence 0.95, margin 0.02",
     )
-    target = "a validation accuracy of 0.8900"
+    target = "a validation accuracy of 0.8800"
     words = (*settings, target, "keras 3.15.1")
     assert [each for each in words if each not in markdown] == []
     for name in OUTCOMES:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from stages.common.data import Scaling
 from stages.common.errors import InputError
 from stages.common.params import Optimizer
 from stages.common.runs import Completed, Diverged, Failed, Phase
@@ -170,8 +171,20 @@ def test_scores_are_of_the_last_epoch_and_the_best_one_is_named() -> None:
     row = run(scripted([3.0, 2.0, 4.0], [0.5, 0.75, 0.75]), 1, epochs=3).row
     assert isinstance(row, Completed)
     assert (row.n_epochs, row.n_steps) == (3, 15)
-    assert (row.validation_loss, row.validation_accuracy) == (4.0, 0.75)
-    assert (row.best_epoch, row.best_validation_accuracy) == (2, 0.75)
+    assert (row.validation_loss, row.validation_score) == (4.0, 0.75)
+    assert (row.best_epoch, row.best_validation_score) == (2, 0.75)
+
+
+def test_the_best_epoch_is_the_one_with_the_lowest_score_where_lower_is_better() -> None:
+    lower = {"direction": "lower"}
+    row = run(scripted([3.0, 2.0, 4.0], [0.75, 0.5, 0.5]), 1, epochs=3, task=lower).row
+    assert isinstance(row, Completed)
+    assert (row.best_epoch, row.best_validation_score) == (2, 0.5)
+
+
+def test_a_score_that_is_not_finite_ends_the_trial_as_diverged() -> None:
+    slot = ScriptedSlot([Scores(1.0, 0.5)] * 2, [Scores(1.0, -inf), Scores(1.0, 0.5)])
+    assert run(slot, 1).row == diverged(1)
 
 
 def test_a_result_says_which_trial_it_is_of() -> None:
@@ -331,8 +344,8 @@ def test_whatever_decides_a_result_is_part_of_its_key() -> None:
     keys = [
         planned(),
         planned(data_digest="another"),
-        planned(dataset=replace(DATASET, pixel_maximum=255)),
-        planned(dataset=replace(DATASET, class_names=("a", "b", "c"))),
+        planned(dataset=replace(DATASET, scaling=Scaling((1 / 255,), (0.0,), (), ()))),
+        planned(dataset=replace(DATASET, n_outputs=3)),
         planned(environment=replace(environment, source="another")),
         planned(environment=replace(environment, versions={"keras": "3.0.0"})),
         planned(environment=replace(environment, processor=("another",))),
@@ -345,6 +358,9 @@ def test_whatever_decides_a_result_is_part_of_its_key() -> None:
         key(model={"hidden_units": [9]}),
         key(model={"dropout": 0.5}),
         key(model={"name": "cnn"}),
+        key(task={"loss": "categorical_focal_crossentropy"}),
+        key(task={"score": "sparse_top_k_categorical_accuracy"}),
+        key(task={"direction": "lower"}),
     ]
     assert keys[0] == key()
     assert len(set(keys)) == len(keys)

@@ -31,6 +31,7 @@ from stages.train.tuning import Trained
 from tests.conftest import PROJECT, contents
 from tests.examples import (
     DATASET,
+    SCORE,
     TRAIN,
     VALIDATION,
     bits,
@@ -75,7 +76,7 @@ def test_training_tunes_then_confirms_the_chosen_rate_and_the_configured_one() -
     assert rates[:7:2] == pytest.approx([0.0001, 0.01, 0.03, 0.03])
     assert trained.weights.settings.tolist() == [2] * 10 + [1] * 10
     assert trained.weights.seeds.tolist() == [*FRESH, *FRESH]
-    tuned = [vars(row)["validation_accuracy"] for row in trained.trials[6:16]]
+    tuned = [vars(row)["validation_score"] for row in trained.trials[6:16]]
     kept = [stacked[int(np.argmax(tuned))] for stacked in trained.weights.arrays]
     assert trained.model is not None
     assert bits(trained.model.get_weights()) == bits(kept)
@@ -95,7 +96,7 @@ def test_the_grid_grows_and_the_best_three_are_trained_with_the_final_seeds_as_w
     assert finals[1::2] == [("tuning", factor, 94) for _, factor, _ in finals[0::2]]
     # Finalists stand by their merit, the best first.
     rows = {factor: trained.trials[2 * i : 2 * i + 2] for i, factor in enumerate(grown)}
-    by_merit = sorted(grown, key=lambda factor: merit(rows[factor]), reverse=True)
+    by_merit = sorted(grown, key=lambda factor: merit(rows[factor], SCORE), reverse=True)
     assert [factor for _, factor, _ in finals[0::2]] == by_merit[:3]
     # The first fresh seeds come last.
     assert [(phase, seed) for phase, _, seed in trials[14:24]] == [
@@ -115,7 +116,7 @@ def test_the_tuned_rate_is_the_finalist_with_the_best_mean_over_all_tuning_seeds
     def scripted(slot: Slot, work: Work, trial: Trial) -> TrialResult:
         result = real(slot, work, trial)
         accuracy = accuracies.get((trial.learning_rate_factor, trial.seed), 0.5)
-        return replace(result, row=replace(result.row, validation_accuracy=accuracy))
+        return replace(result, row=replace(result.row, validation_score=accuracy))
 
     monkeypatch.setattr(training, "run_trial", scripted)
     grid = {
@@ -178,7 +179,7 @@ def test_a_factor_acts_as_that_learning_rate_configured() -> None:
 
 def write_all(folder: Path, trained: Trained) -> None:
     write_trained(folder, trained)
-    save_model(trained.model, folder / "model.keras")
+    save_model(trained.model, folder / "model.keras", DATASET)
 
 
 @keras_warns

@@ -235,22 +235,22 @@ def test_what_may_fail_is_said_of_the_one_to_take(n_failed: int, n_trials: int, 
     assert [detail for detail in told.details if "failure rate" in detail] == [line]
 
 
-def test_the_test_images_are_spoken_of_with_the_most_that_they_may_move() -> None:
+def test_the_test_examples_are_spoken_of_with_the_most_that_they_may_move() -> None:
     pairs = (
         pair("a", "b", -0.01, 0.01, 0.00301),
         pair("c", "a", -0.01, 0.01, 0.002),
         pair("b", "c", -0.01, 0.01, 0.5),
     )
     line = (
-        "It holds for these test images; with others, the differences to those that may be as good "
-        "could change by up to 0.0031."
+        "It holds for these test examples; with others, the differences to those that may be as "
+        "good could change by up to 0.0031."
     )
     assert line in verdict(CLOSE, *pairs).details
 
 
-def test_of_those_who_are_out_the_test_images_are_not_spoken_of() -> None:
+def test_of_those_who_are_out_the_test_examples_are_not_spoken_of() -> None:
     pairs = (pair("a", "b", 0.01, 0.02), pair("a", "c", 0.01, 0.02), pair("b", "c", 0, 0.01))
-    line = "It holds for these test images; other images may give other differences."
+    line = "It holds for these test examples; others may give other differences."
     assert line in verdict(ALONE, *pairs).details
     assert line in verdict(CLOSE, pair("a", "b", -0.01, 0.01, None)).details
 

@@ -12,6 +12,7 @@ from stages.common.results import (
     Comparison,
     ConfusionCell,
     CurvePoint,
+    FittedPoint,
     Mistakes,
     TuningPoint,
 )
@@ -24,7 +25,7 @@ COLOURS = (
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 N_TICKS = 10
 # For tooltips.
-ACCURACY = alt.Tooltip("accuracy:Q", format=".4f")
+SCORE = alt.Tooltip("score:Q", format=".4f")
 LEARNING_RATE = alt.Tooltip("learning_rate:Q", title="learning rate", format=".3~g")
 SHARE = alt.Tooltip("share:Q", format=".1%")
 
@@ -39,6 +40,7 @@ class Results:
     curves: Sequence[CurvePoint]
     tuning: Sequence[TuningPoint]
     confusion: Sequence[ConfusionCell]
+    fitted: Sequence[FittedPoint]
     mistakes: Mistakes
 
 

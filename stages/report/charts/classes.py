@@ -38,7 +38,7 @@ def classes(results: Results) -> Figure | None:
     )
     return Figure(
         title="Where the optimizers differ",
-        caption="Share of each class's test images that is recognised, over all seeds. The class "
+        caption="Share of each class's test examples that is recognised, over all seeds. The class "
         "on which the optimizers differ most comes first.",
         chart=choosable_layers(
             results.comparison.optimizers,

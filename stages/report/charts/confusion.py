@@ -19,7 +19,7 @@ def confusion(results: Results) -> Figure | None:
     errors.sort(key=lambda cell: -cell.share)
     return Figure(
         title=f"Confusion matrix: {leader}",
-        caption="Percentage of each class's test images, over all seeds; blank below 0.5.",
+        caption="Percentage of each class's test examples, over all seeds; blank below 0.5.",
         chart=_chart(cells, results.comparison.dataset.class_names),
         table=Table(
             ("actual", "predicted", "share"),

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 import altair as alt
 
 from stages.common.results import CurvePoint
+from stages.common.score import Score
 from stages.report.charts.base import (
-    ACCURACY,
+    SCORE,
     Figure,
     Results,
     by_shape,
@@ -22,54 +24,66 @@ SPLITS = {"validation": "validation", "train": "training"}
 
 
 def curves(results: Results) -> Figure | None:
-    """Training and validation accuracy by epoch, with the range over seeds."""
+    """Training and validation score by epoch, with the range over seeds."""
     if not results.curves:
         return None
     n_epochs = max(point.epoch for point in results.curves)
-    least = _least_shown([p.accuracy for p in results.curves if p.epoch == n_epochs])
-    is_cut = any(point.accuracy_low < least for point in results.curves)
+    score = results.comparison.score
+    worst = _worst_shown([p.score for p in results.curves if p.epoch == n_epochs], score)
+    is_cut = any(
+        score.merit(end) < score.merit(worst)
+        for point in results.curves
+        for end in (point.score_low, point.score_high)
+    )
     epochs = range(n_epochs, 0, -ceil(n_epochs / N_MARKS))
     marked = [point for point in results.curves if point.epoch in epochs]
     cells: dict[tuple[str, str], dict[str, str]] = {
         (name, split): {} for name in results.comparison.optimizers for split in SPLITS
     }
     for p in marked:
-        cells[p.optimizer, p.split][f"epoch {p.epoch}"] = f"{p.accuracy:.4f}"
+        cells[p.optimizer, p.split][f"epoch {p.epoch}"] = f"{p.score:.4f}"
     return Figure(
         title="Learning curves",
-        caption="Mean accuracy after each epoch at the tuned learning rate. Solid: validation; the "
-        "band spans the lowest to the highest seed. Dashed: training, averaged over the epoch's "
-        "minibatches, each measured before its update."
-        f"{' Values below the axis are cut off.' if is_cut else ''}",
-        chart=_chart(results, marked, least),
+        caption=f"Mean {score.name} after each epoch at the tuned learning rate. Solid: "
+        "validation; the band spans the lowest to the highest seed. Dashed: training, averaged "
+        "over the epoch's minibatches, each measured before its update."
+        f"{' Worse values are cut off.' if is_cut else ''}",
+        chart=_chart(results, marked, worst),
         table=as_table(
-            {"optimizer": name, "images": SPLITS[split], **row}
+            {"optimizer": name, "examples": SPLITS[split], **row}
             for (name, split), row in cells.items()
             if row
         ),
     )
 
 
-def _least_shown(final: Sequence[float]) -> float:
-    """Where the axis begins, so that the last epoch's accuracies fill its upper half."""
-    return max(0, min(final) - max(0.05, max(final) - min(final)))
+def _worst_shown(final: Sequence[float], score: Score) -> float:
+    """Where the axis begins, so that the last epoch's scores fill its better half."""
+    spread = max(final) - min(final)
+    if score.is_count:
+        spread = max(0.05, spread)
+    worst = min(final, key=score.merit) - score.sign * spread
+    return min(max(worst, score.lowest), score.highest)
 
 
-def _chart(results: Results, marked: Sequence[CurvePoint], least: float) -> alt.LayerChart:
+def _chart(results: Results, marked: Sequence[CurvePoint], worst: float) -> alt.LayerChart:
+    score = results.comparison.score
     validation = [point for point in results.curves if point.split == "validation"]
-    seen = [point for point in marked if point.split == "validation" and point.accuracy >= least]
+    seen = [point for point in marked if point.split == "validation"]
+    seen = [point for point in seen if score.merit(point.score) >= score.merit(worst)]
     ticks = whole_ticks(1, max(point.epoch for point in results.curves))
     x = alt.X("epoch:Q").scale(nice=False).axis(values=ticks, format="d", grid=False)
+    limit: dict[str, Any] = {"domainMin" if score.sign > 0 else "domainMax": worst}
     y, low = (
-        alt.Y(field, title="accuracy").scale(zero=False, domainMin=least)
-        for field in ("accuracy:Q", "low:Q")
+        alt.Y(field, title=score.name, scale=alt.Scale(zero=False, **limit))
+        for field in ("score:Q", "low:Q")
     )
     dash = alt.StrokeDash("split:N", title=None)
     dash = dash.scale(domain=list(SPLITS.values()), range=[[1, 0], [4, 3]])
     tooltip = [
         "optimizer:N",
         "epoch:Q",
-        ACCURACY,
+        SCORE,
         alt.Tooltip("low:Q", title="lowest seed", format=".4f"),
         alt.Tooltip("high:Q", title="highest seed", format=".4f"),
     ]
@@ -90,7 +104,7 @@ def _row(point: CurvePoint) -> dict[str, object]:
         "optimizer": point.optimizer,
         "split": SPLITS[point.split],
         "epoch": point.epoch,
-        "accuracy": point.accuracy,
-        "low": point.accuracy_low,
-        "high": point.accuracy_high,
+        "score": point.score,
+        "low": point.score_low,
+        "high": point.score_high,
     }

@@ -1,4 +1,4 @@
-"""The ranking by test accuracy."""
+"""The ranking by test score."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -8,9 +8,10 @@ import altair as alt
 
 from stages.common.confirmation import Scored
 from stages.common.results import Comparison
+from stages.common.score import Score
 from stages.report.charts.base import (
-    ACCURACY,
     LEARNING_RATE,
+    SCORE,
     Figure,
     Results,
     by_colour,
@@ -24,24 +25,27 @@ Row = dict[str, Any]
 
 
 def ranking(results: Results) -> Figure:
-    """Test accuracy with its interval at the tuned and the configured rate, best first."""
+    """Test score with its interval at the tuned and the configured rate, best first."""
     rows = _rows(results.comparison)
-    least = _least_shown([row["accuracy"] for row in rows if row["rate"] == "tuned"])
-    is_cut = any(row["accuracy"] is not None and row["accuracy"] < least for row in rows)
+    score = results.comparison.score
+    worst = _worst_shown([row["score"] for row in rows if row["rate"] == "tuned"], score)
+    is_cut = any(
+        row["score"] is not None and _is_beyond(row["score"], worst, score) for row in rows
+    )
     confidence = f"{100 * results.comparison.confidence:g} %"
     return Figure(
         title="Ranking",
-        caption=f"Mean test accuracy over fresh seeds with Student's {confidence} interval. Dots: "
-        "at the tuned learning rate, with a tick for each seed. Diamonds: at the configured rate, "
-        "if it differs."
+        caption=f"Mean test {score.name} over fresh seeds with Student's {confidence} interval. "
+        "Dots: at the tuned learning rate, with a tick for each seed. Diamonds: at the configured "
+        "rate, if it differs."
         f"{' ◄ marks a mean to the left of the chart.' if is_cut else ''}",
-        chart=_chart(results, rows, least),
+        chart=_chart(results, rows, worst),
         table=as_table(
             {
                 "optimizer": row["optimizer"],
                 "rate": row["rate"],
                 "learning rate": f"{row['learning_rate']:.3g}",
-                **{field: number(row[field], ".4f") for field in ("accuracy", "low", "high")},
+                **{field: number(row[field], ".4f") for field in ("score", "low", "high")},
                 "failed": row["failed"],
             }
             for row in rows
@@ -56,10 +60,10 @@ def _rows(comparison: Comparison) -> list[Row]:
             "optimizer": name,
             "rate": rate,
             "learning_rate": confirmed.learning_rate,
-            "accuracy": confirmed.test_accuracy.mean,
-            "low": confirmed.test_accuracy.low,
-            "high": confirmed.test_accuracy.high,
-            "interval": interval(confirmed.test_accuracy.low, confirmed.test_accuracy.high),
+            "score": confirmed.test_score.mean,
+            "low": confirmed.test_score.low,
+            "high": confirmed.test_score.high,
+            "interval": interval(confirmed.test_score.low, confirmed.test_score.high),
             "failed": f"{confirmed.n_failed} of {confirmed.n_trials}",
         }
         for name, result in comparison.optimizers.items()
@@ -68,24 +72,44 @@ def _rows(comparison: Comparison) -> list[Row]:
     ]
 
 
-def _least_shown(accuracies: Sequence[float | None]) -> float:
+def _worst_shown(scores: Sequence[float | None], score: Score) -> float:
     """Where the axis may begin, so that an optimizer far behind does not squeeze the others."""
-    known = sorted(accuracy for accuracy in accuracies if accuracy is not None)
-    return known[-1] - max(0.05, 3 * (known[-1] - median(known))) if known else 0.0
+    known = [value for value in scores if value is not None]
+    if not known:
+        return 0.0
+    best = max(known, key=score.merit)
+    reach = 3 * abs(best - median(known))
+    return best - score.sign * (max(0.05, reach) if score.is_count else reach or abs(best))
 
 
-def _chart(results: Results, rows: Sequence[Row], least: float) -> alt.LayerChart:
+def _is_beyond(value: float, worst: float, score: Score) -> bool:
+    return score.merit(value) < score.merit(worst)
+
+
+def _chart(results: Results, rows: Sequence[Row], worst: float) -> alt.LayerChart:
+    score = results.comparison.score
     optimizers = results.comparison.optimizers
-    seen = [row for row in rows if row["accuracy"] is not None and row["accuracy"] >= least]
-    beyond = [row | {"text": _note(row["accuracy"])} for row in rows if row not in seen]
-    ranges = [row | {"low": max(row["low"], least)} for row in seen if row["low"] is not None]
+    seen = [
+        row
+        for row in rows
+        if row["score"] is not None and not _is_beyond(row["score"], worst, score)
+    ]
+    beyond = [row | {"text": _note(row["score"])} for row in rows if row not in seen]
+    end = "low" if score.sign > 0 else "high"
+    ranges = [
+        row | {end: max(row[end], worst, key=score.merit)} for row in seen if row["low"] is not None
+    ]
     seeds = [
-        {"optimizer": s.optimizer, "rate": "tuned", "accuracy": s.test_accuracy, "seed": s.seed}
+        {"optimizer": s.optimizer, "rate": "tuned", "score": s.test_score, "seed": s.seed}
         for s in results.scores
-        if isinstance(s, Scored) and s.rate == "tuned" and s.test_accuracy >= least
+        if isinstance(s, Scored)
+        and s.rate == "tuned"
+        and not _is_beyond(s.test_score, worst, score)
     ]
     rates = list(dict.fromkeys(row["rate"] for row in rows))
-    x = alt.X("accuracy:Q", title="test accuracy").scale(zero=False).axis(tickCount=6)
+    # The better end on the right.
+    x = alt.X("score:Q", title=f"test {score.name}").scale(zero=False, reverse=score.sign < 0)
+    x = x.axis(tickCount=6)
     place = {
         "y": alt.Y("optimizer:N", sort=list(optimizers), title=None),
         "yOffset": alt.YOffset("rate:N", sort=rates).scale(domain=rates),
@@ -101,7 +125,7 @@ def _chart(results: Results, rows: Sequence[Row], least: float) -> alt.LayerChar
         fill=alt.Fill("optimizer:N", scale=scale, legend=None),
         fillOpacity=alt.condition("datum.rate == 'tuned'", alt.value(1), alt.value(0)),
         shape=alt.Shape("rate:N", title=None).scale(domain=rates, range=symbols),
-        tooltip=[*about, ACCURACY, *ends],
+        tooltip=[*about, SCORE, *ends],
         **place,
     )
     notes = plot(beyond, x=alt.value(0), text="text:N", tooltip=[*about, *ends], **place)
@@ -114,5 +138,5 @@ def _chart(results: Results, rows: Sequence[Row], least: float) -> alt.LayerChar
     )
 
 
-def _note(accuracy: float | None) -> str:
-    return "every trial failed" if accuracy is None else f"◄ {accuracy:.4f}"
+def _note(value: float | None) -> str:
+    return "every trial failed" if value is None else f"◄ {value:.4f}"

@@ -6,13 +6,14 @@ from stages.report.charts.base import Figure, Results
 from stages.report.charts.classes import classes
 from stages.report.charts.confusion import confusion
 from stages.report.charts.curves import curves
+from stages.report.charts.fitted import fitted
 from stages.report.charts.ranking import ranking
 from stages.report.charts.sensitivity import sensitivity
 from stages.report.charts.speed import speed
 
 Chart = Callable[[Results], Figure | None]
 
-CHARTS: tuple[Chart, ...] = (ranking, curves, sensitivity, speed, confusion, classes)
+CHARTS: tuple[Chart, ...] = (ranking, curves, sensitivity, speed, fitted, confusion, classes)
 NAMES = tuple(chart.__name__ for chart in CHARTS)
 
 

@@ -1,11 +1,11 @@
-"""Validation accuracy by learning rate."""
+"""Validation score by learning rate."""
 
 import altair as alt
 
 from stages.common.results import TuningPoint
 from stages.report.charts.base import (
-    ACCURACY,
     LEARNING_RATE,
+    SCORE,
     Figure,
     Results,
     by_shape,
@@ -16,10 +16,11 @@ from stages.report.tables import as_table, number
 
 
 def sensitivity(results: Results) -> Figure:
-    """Validation accuracy by learning rate over the tuning grid."""
+    """Validation score by learning rate over the tuning grid."""
+    name = results.comparison.score.name
     return Figure(
         title="Learning rates",
-        caption="Mean validation accuracy of the tuning trials. Large mark: the tuned rate. "
+        caption=f"Mean validation {name} of the tuning trials. Large mark: the tuned rate. "
         "Ring: the configured rate. Cross at the bottom: a rate at which trials failed. A flat "
         "top means that the exact rate matters little.",
         chart=_chart(results),
@@ -27,7 +28,7 @@ def sensitivity(results: Results) -> Figure:
             {
                 "optimizer": point.optimizer,
                 "learning rate": f"{point.learning_rate:.3g}",
-                "validation accuracy": number(point.validation_accuracy, ".4f"),
+                f"validation {name}": number(point.validation_score, ".4f"),
                 "failed": f"{point.n_failed} of {point.n_trials}",
                 "choice": point.choice,
             }
@@ -37,19 +38,20 @@ def sensitivity(results: Results) -> Figure:
 
 
 def _chart(results: Results) -> alt.LayerChart:
-    seen = [point for point in results.tuning if point.validation_accuracy is not None]
+    seen = [point for point in results.tuning if point.validation_score is not None]
     tuned = [point for point in seen if point.choice in {"tuned", "both"}]
     configured = [point for point in seen if point.choice in {"configured", "both"}]
     failed = [point for point in results.tuning if point.n_failed]
     rate = alt.X("learning_rate:Q", title="learning rate").scale(type="log")
     x = rate.axis(format="~g", tickCount=5, grid=False)
-    y = alt.Y("accuracy:Q", title="validation accuracy").scale(zero=False)
+    title = f"validation {results.comparison.score.name}"
+    y = alt.Y("score:Q", title=title).scale(zero=False)
     bottom = alt.value("height")
-    tooltip = ["optimizer:N", LEARNING_RATE, ACCURACY, "choice:N", "failed:N"]
+    tooltip = ["optimizer:N", LEARNING_RATE, SCORE, "choice:N", "failed:N"]
     marks = {"x": x, "y": y, "shape": by_shape(results.comparison.optimizers), "tooltip": tooltip}
     line = plot(map(_row, seen), x=x, y=y, tooltip=alt.value(None))
     rings = plot(map(_row, configured), x=x, y=y, tooltip=tooltip)
-    tooltip = [told for told in tooltip if told is not ACCURACY]
+    tooltip = [told for told in tooltip if told is not SCORE]
     crosses = plot(map(_row, failed), x=x, y=bottom, tooltip=tooltip)
     return choosable_layers(
         results.comparison.optimizers,
@@ -66,7 +68,7 @@ def _row(point: TuningPoint) -> dict[str, object]:
     return {
         "optimizer": point.optimizer,
         "learning_rate": point.learning_rate,
-        "accuracy": point.validation_accuracy,
+        "score": point.validation_score,
         "choice": point.choice,
         "failed": f"{point.n_failed} of {point.n_trials}",
     }

@@ -10,13 +10,14 @@ from stages.report.tables import as_table, number, reached
 
 def speed(results: Results) -> Figure | None:
     """How many epochs the confirmation trials needed to reach the target."""
-    target = results.comparison.target_accuracy
+    target = results.comparison.target
     if target is None:
         return None
     return Figure(
         title="Epochs to the target",
-        caption=f"Epochs until validation accuracy reached {target:.4f}. Bar: the median. Dots: "
-        "the seeds, larger where several needed as many. On the right: how many reached it.",
+        caption=f"Epochs until validation {results.comparison.score.name} reached {target:.4f}. "
+        "Bar: the median. Dots: the seeds, larger where several needed as many. On the right: how "
+        "many reached it.",
         chart=_chart(results),
         table=as_table(
             {

@@ -1,0 +1,46 @@
+"""A data set of the user's own as one or two tables."""
+
+from pathlib import Path
+
+from stages.common.data import RawFile
+from stages.common.errors import InputError, shorten
+from stages.common.memory import check_fits
+from stages.common.tables import parse_table
+from stages.download.listing import list_files
+from stages.download.raw import write_raw
+
+TABLES = (".csv", ".parquet")
+
+
+def copy_tables(path: Path, target: str, folder: Path) -> tuple[RawFile, ...]:
+    """Copies the tables, once it is known that they can be read and have the target.
+
+    Args:
+        path: A CSV or Parquet file; or the folder of one, or of two named train and test.
+        target: The column that is to be predicted.
+        folder: `data/raw`, where they are called train and test.
+
+    Raises:
+        InputError: If there are no such files.
+    """
+    contents = {}
+    for part, file in zip(("train", "test"), _find(path), strict=False):
+        check_fits(2 * file.stat().st_size, "dataset.path", f"reading {file}")
+        content = file.read_bytes()
+        parse_table(file, content, target)
+        contents[f"{part}{file.suffix.lower()}"] = content
+    return tuple(write_raw(folder, name, content) for name, content in contents.items())
+
+
+def _find(path: Path) -> list[Path]:
+    files = list_files(path, *TABLES)
+    by_stem = {file.stem.lower(): file for file in files}
+    if len(files) == 1:
+        return files
+    if len(files) == 2 and by_stem.keys() == {"train", "test"}:
+        return [by_stem["train"], by_stem["test"]]
+    found = shorten(", ".join(file.name for file in files)) or "no .csv or .parquet file"
+    raise InputError(
+        f"{path}: {found}; should be one .csv or .parquet file, which dataset.path may name "
+        "itself, or two named train and test"
+    )

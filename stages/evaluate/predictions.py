@@ -1,0 +1,76 @@
+"""What the networks predict for the test examples: confusion, mistakes, fitted values."""
+
+import numpy as np
+from sklearn.metrics import confusion_matrix
+
+from stages.common.data import Examples, Scaling
+from stages.common.results import ConfusionCell, FittedPoint, Mistakes
+from stages.evaluate.scored import ScoredRun
+
+N_MISTAKES = 24
+N_FITTED = 400
+
+
+def confuse(
+    name: str, scored: ScoredRun, test: Examples, class_names: tuple[str, ...]
+) -> list[ConfusionCell]:
+    """The confusion matrix of an optimizer; none without a trial, or of a regression."""
+    predictions = scored.predictions
+    if not class_names or not len(predictions):
+        return []
+    targets = np.tile(test.targets, len(predictions))
+    counts = confusion_matrix(targets, predictions.ravel(), labels=range(len(class_names)))
+    return [
+        ConfusionCell(name, class_names[actual], class_names[predicted], count / sum(row))
+        for actual, row in enumerate(counts.tolist())
+        for predicted, count in enumerate(row)
+        if sum(row)
+    ]
+
+
+def find_mistakes(scored: ScoredRun, test: Examples, scaling: Scaling) -> Mistakes:
+    """The test pictures that most trials got wrong, at most N_MISTAKES."""
+    inputs = test.inputs
+    is_pictures = inputs.ndim == 4 and inputs.dtype == np.uint8 and inputs.shape[-1] in (1, 3)
+    if not is_pictures or test.targets.ndim > 1 or not len(scored.predictions):
+        none = np.zeros(0, np.int64)
+        return Mistakes(np.zeros((0, 1, 1, 1), np.uint8), none, none, none)
+    predictions = scored.predictions.astype(np.int64)
+    n_wrong = np.sum(predictions != test.targets, axis=0)
+    worst = np.argsort(-n_wrong, kind="stable")[:N_MISTAKES]
+    worst = worst[n_wrong[worst] > 0]
+    frequent = [
+        np.bincount(column[column != target]).argmax()
+        for column, target in zip(predictions[:, worst].T, test.targets[worst], strict=True)
+    ]
+    # A test picture may be brighter than the training pictures' maximum.
+    brightened = np.minimum(inputs[worst] * (255 * scaling.input_scale[0]), 255)
+    return Mistakes(
+        pictures=brightened.astype(np.uint8),
+        actual=test.targets[worst].astype(np.int64),
+        predicted=np.array(frequent, np.int64),
+        n_wrong=n_wrong[worst],
+    )
+
+
+def fit(name: str, scored: ScoredRun, test: Examples) -> tuple[FittedPoint, ...]:
+    """What an optimizer's trials predict for numbers; about N_FITTED evenly spaced examples."""
+    if test.targets.ndim == 1 or not len(scored.predictions):
+        return ()
+    n_test, n_outputs = test.targets.shape
+    places = np.unique(
+        np.linspace(0, n_test - 1, max(1, N_FITTED // n_outputs)).round().astype(int)
+    )
+    return tuple(
+        FittedPoint(
+            optimizer=name,
+            output=output,
+            actual=float(test.targets[place, output]),
+            predicted=float(predicted.mean()),
+            predicted_low=float(predicted.min()),
+            predicted_high=float(predicted.max()),
+        )
+        for output in range(n_outputs)
+        for place in np.argsort(test.targets[:, output], kind="stable")[places]
+        for predicted in [scored.predictions[:, place, output].astype(np.float64)]
+    )

@@ -1,0 +1,81 @@
+"""From what the data hold to what is learned: indices of classes, or numbers."""
+
+from collections import Counter
+
+import numpy as np
+
+from stages.common.data import RawArrays, Source
+from stages.common.errors import InputError, quoted
+from stages.common.files import Array
+
+
+def encode_targets(source: Source, arrays: RawArrays, task: str) -> tuple[Array, tuple[str, ...]]:
+    """The targets of the training part and then those of the test part.
+
+    Args:
+        source: Names the classes, or leaves it to the targets.
+        arrays: With targets of any kind.
+        task: `classification` or `regression`.
+
+    Returns:
+        `(n,) int32` and the classes' names, in their own order; or `(n, n_outputs) float32` and
+        none.
+
+    Raises:
+        InputError: If the targets are not of the task's kind, a value is missing, or there are too
+            few examples of a class.
+    """
+    targets = arrays.train_targets
+    if len(arrays.test_targets):
+        targets = np.concatenate([targets, arrays.test_targets])
+    if task == "regression":
+        return _encode_numbers(source, targets), ()
+    if source.class_names:
+        return targets.astype(np.int32), source.class_names
+    return _encode_classes(targets)
+
+
+def _encode_numbers(source: Source, targets: Array) -> Array:
+    if source.class_names or targets.dtype.kind not in "iuf":
+        raise InputError(
+            f"params.yaml: task.name: {source.dataset} has classes and no numbers to be predicted; "
+            "should be classification"
+        )
+    with np.errstate(over="ignore"):
+        numbers = targets.reshape(len(targets), -1).astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=1))
+    if len(bad):
+        raise InputError(
+            f"data/raw: the value to be predicted of example {bad[0]} is missing or not finite; "
+            "remove the example"
+        )
+    return numbers
+
+
+def _encode_classes(targets: Array) -> tuple[Array, tuple[str, ...]]:
+    if targets.ndim > 1:
+        raise InputError(
+            f"data/raw: targets have the shape {targets.shape}; should be one class an example"
+        )
+    if targets.dtype.kind == "f":
+        # No class has a number that a float cannot count to.
+        is_whole = (np.abs(targets) < 2**53) & (targets == np.round(targets))
+        if not is_whole.all():
+            raise InputError(
+                "params.yaml: task.name: the targets are numbers with fractions, or some are "
+                "missing; should be regression, or the targets names of classes"
+            )
+        targets = targets.astype(np.int64)
+    values, codes = np.unique(targets, return_inverse=True)
+    names = tuple(map(str, values.tolist()))
+    if len(names) < 2:
+        raise InputError(
+            f"data/raw: every example is of class {quoted(names[0])}; needs two classes"
+        )
+    for code, n in sorted(Counter(codes.tolist()).items()):
+        if n == 1:
+            raise InputError(
+                f"data/raw: class {quoted(names[code])} has one example; give more of it or leave "
+                "it out; if these are numbers to be predicted, set task.name to regression"
+            )
+    return codes.astype(np.int32), names
