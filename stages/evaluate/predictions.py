@@ -1,7 +1,6 @@
 """What the networks predict for the test examples: confusion, mistakes, fitted values."""
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
 from stages.common.data import Examples, Scaling
 from stages.common.results import ConfusionCell, FittedPoint, Mistakes
@@ -18,8 +17,9 @@ def confuse(
     predictions = scored.predictions
     if not class_names or not len(predictions):
         return []
-    targets = np.tile(test.targets, len(predictions))
-    counts = confusion_matrix(targets, predictions.ravel(), labels=range(len(class_names)))
+    n = len(class_names)
+    pairs = n * np.tile(test.targets, len(predictions)) + predictions.ravel()
+    counts = np.bincount(pairs, minlength=n * n).reshape(n, n)
     return [
         ConfusionCell(name, class_names[actual], class_names[predicted], count / sum(row))
         for actual, row in enumerate(counts.tolist())

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from math import ceil, fsum, inf
 
 import numpy as np
-from scipy import stats
-from scipy.special import bdtrc, ndtri, stdtr, stdtrit
+from scipy.special import bdtrc, betaincinv, ndtri, stdtr, stdtrit
 
 from stages.common.files import FloatArray
 from stages.common.results import Estimate
@@ -118,8 +117,10 @@ def failure_interval(n_failed: int, n_trials: int, confidence: float) -> tuple[f
 
     Source: Clopper and Pearson 1934, Biometrika 26(4).
     """
-    interval = stats.binomtest(n_failed, n_trials).proportion_ci(confidence, method="exact")
-    return float(interval.low), float(interval.high)
+    tail, n_others = (1 - confidence) / 2, n_trials - n_failed
+    low = betaincinv(n_failed, n_others + 1, tail) if n_failed else 0.0
+    high = betaincinv(n_failed + 1, n_others, 1 - tail) if n_others else 1.0
+    return float(low), float(high)
 
 
 def probability_of_improvement(first: FloatArray, second: FloatArray) -> float:

@@ -324,6 +324,8 @@ def test_plots_are_drawn_from_every_plot_file(workspace: Workspace) -> None:
     assert set(plots) == {name for plot in declared for name in plot}
     read = {file for plot in declared for values in plot.values() for file in values["y"]}
     assert read == {f"plots/{path.name}" for path in (workspace.folder / "plots").iterdir()}
+    # A classification has no fitted values.
+    assert plots.pop("fitted") == []
     for (drawn,) in plots.values():
         svg = vl_convert.vegalite_to_svg(drawn["content"], vl_version="5.21")
         assert re.search(r'aria-roledescription="(point|line mark|rect mark)"', svg)

@@ -191,6 +191,18 @@ def test_the_last_epochs_scores_have_the_upper_half_of_the_curves() -> None:
     assert caption.endswith("Worse values are cut off.")
 
 
+def test_a_curve_begins_where_it_comes_into_sight() -> None:
+    found = drawn({"adam": scored_run(group([0.9] * 10, [[0.1, 0.5, 0.9, 0.88, 0.9]] * 10))})[
+        "curves"
+    ]
+    bands, lines, points = (data for _, data in layers(found))
+    line = [(row["epoch"], row["score"]) for row in lines if row["split"] == "validation"]
+    # The axis begins at 0.85, seven eighths of the way from 0.5 to 0.9.
+    assert line == [pytest.approx(p) for p in ((2.875, 0.85), (3, 0.9), (4, 0.88), (5, 0.9))]
+    assert [row["low"] for row in bands] == pytest.approx([0.85, 0.85, 0.9, 0.88, 0.9])
+    assert {row["score"] for row in points} <= {0.9, 0.88}
+
+
 def test_the_learning_rates_are_those_of_the_grid_with_the_choice() -> None:
     table = drawn({"sgd": tuned_higher(0.92, 0.88), "lost": lost()})["sensitivity"].table
     assert [row for row in table.rows if row[0] == "sgd"] == [

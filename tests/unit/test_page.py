@@ -51,6 +51,22 @@ def test_the_page_is_small_enough_to_send() -> None:
     assert len(COMMITTED.encode()) < 3_000_000
 
 
+def test_a_script_that_was_kept_is_used_unless_it_is_damaged(
+    usual: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.report.page.locate_cache", lambda name: tmp_path / name)
+    page = build_page(usual, draw(usual))
+    kept = tmp_path / "page" / "script.json"
+    content = kept.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr("vl_convert.javascript_bundle", None)
+        assert build_page(usual, draw(usual)) == page
+    for damaged in (content.replace(b"vega", b"vegan", 1), content[:-9], b""):
+        kept.write_bytes(damaged)
+        assert build_page(usual, draw(usual)) == page
+        assert kept.read_bytes() == content
+
+
 def test_odd_names_are_escaped() -> None:
     results = CASES["odd_names"]()
     html = build_page(results, draw(results))

@@ -1,6 +1,7 @@
 """Learning curves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
@@ -88,15 +89,45 @@ def _chart(results: Results, marked: Sequence[CurvePoint], worst: float) -> alt.
         alt.Tooltip("high:Q", title="highest seed", format=".4f"),
     ]
     shape = by_shape(results.comparison.optimizers)
-    lines = plot(map(_row, results.curves), x=x, y=y, strokeDash=dash)
+    # Cut here, since a drawing program takes seconds for so many clipped lines.
+    bands = ({**_row(p), **{end: _cut(v, worst, score) for end, v in _ends(p)}} for p in validation)
+    lines = plot(_visible(results.curves, worst, score), x=x, y=y, strokeDash=dash)
     points = plot(map(_row, seen), x=x, y=y, shape=shape, tooltip=tooltip)
     return choosable_layers(
         results.comparison.optimizers,
-        plot(map(_row, validation), x=x, y=low, y2="high:Q").mark_area(opacity=0.15, clip=True),
-        lines.mark_line(strokeWidth=1.5, clip=True),
+        plot(bands, x=x, y=low, y2="high:Q").mark_area(opacity=0.15),
+        lines.mark_line(strokeWidth=1.5),
         points.mark_point(filled=True, size=50, opacity=1),
         height=340,
     )
+
+
+def _ends(point: CurvePoint) -> tuple[tuple[str, float], ...]:
+    return ("low", point.score_low), ("high", point.score_high)
+
+
+def _cut(value: float, worst: float, score: Score) -> float:
+    return max(value, worst, key=score.merit)
+
+
+def _visible(
+    points: Sequence[CurvePoint], worst: float, score: Score
+) -> Iterator[dict[str, object]]:
+    """The rows of the lines, each from where it comes into sight to where it leaves it."""
+    for before, point in pairwise([None, *points]):
+        if point is None:
+            continue
+        is_seen = score.merit(point.score) >= score.merit(worst)
+        if before is not None and (before.optimizer, before.split) == (
+            point.optimizer,
+            point.split,
+        ):
+            was_seen = score.merit(before.score) >= score.merit(worst)
+            if was_seen != is_seen:
+                share = (worst - before.score) / (point.score - before.score)
+                yield _row(point) | {"epoch": before.epoch + share, "score": worst}
+        if is_seen:
+            yield _row(point)
 
 
 def _row(point: CurvePoint) -> dict[str, object]:
