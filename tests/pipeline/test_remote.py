@@ -115,7 +115,8 @@ def test_what_anyone_trained_and_pushed_nobody_trains_again(team: Team) -> None:
 def test_the_remote_holds_data_and_runs_and_nothing_that_git_tracks(team: Team) -> None:
     tracked = team.owner.git("ls-files", "-z").split("\0")[:-1]
     assert {"metrics.json", "report/index.html", "evaluation/pairs.csv"} <= set(tracked)
-    assert team.objects().keys() == hashes(team.owner, "data", "runs", "weights", "confirmation")
+    made = ("data/raw", "data/processed", "data/sources", "runs", "weights", "confirmation")
+    assert team.objects().keys() == hashes(team.owner, *made)
     assert team.objects().keys().isdisjoint(hashes(team.owner, *tracked))
 
 

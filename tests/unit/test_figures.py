@@ -200,7 +200,7 @@ def test_a_curve_begins_where_it_comes_into_sight() -> None:
     # The axis begins at 0.85, seven eighths of the way from 0.5 to 0.9.
     assert line == [pytest.approx(p) for p in ((2.875, 0.85), (3, 0.9), (4, 0.88), (5, 0.9))]
     assert [row["low"] for row in bands] == pytest.approx([0.85, 0.85, 0.9, 0.88, 0.9])
-    assert {row["score"] for row in points} <= {0.9, 0.88}
+    assert min(row["score"] for row in points) > 0.85
 
 
 def test_the_learning_rates_are_those_of_the_grid_with_the_choice() -> None:
