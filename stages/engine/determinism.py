@@ -1,8 +1,11 @@
 """What TensorFlow is told, by its environment, so that equal inputs give equal bits."""
 
+import gc
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
@@ -36,7 +39,8 @@ def set_up_tensorflow() -> None:
         if "tensorflow" not in sys.modules:
             os.environ |= _environment()
             _check_temporary_folder()
-            _import_quietly("tensorflow")
+            with _importing_quickly():
+                _import_quietly("tensorflow")
         elif os.environ.get("TF_DETERMINISTIC_OPS") != "1":
             raise RuntimeError("TensorFlow was imported before it was set up")
 
@@ -71,6 +75,26 @@ def allow_avx512() -> None:
     oneDNN looks when it is first used, so call this before anything is computed.
     """
     os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"
+
+
+@contextmanager
+def _importing_quickly() -> Iterator[None]:
+    """Takes a third off the time that importing TensorFlow takes.
+
+    Nothing that it makes is garbage, and scikit-learn is imported for Keras's wrappers of models,
+    which are not used here; Keras does without where there is none.
+    """
+    is_hidden = "sklearn" not in sys.modules
+    if is_hidden:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
+        if is_hidden:
+            del sys.modules["sklearn"]
 
 
 def _import_quietly(module: str) -> None:

@@ -59,6 +59,17 @@ def train(*arguments: str, before: tuple[str, ...] = (), **environment: str) -> 
     ).stdout.splitlines()
 
 
+def test_setting_up_leaves_scikit_learn_and_garbage_collection_as_they_were() -> None:
+    program = (
+        "import gc, sys; from stages.engine.determinism import set_up_tensorflow; "
+        "set_up_tensorflow(); assert gc.isenabled() and 'sklearn' not in sys.modules; "
+        "import keras, sklearn.linear_model"
+    )
+    command = (sys.executable, "-c", program)
+    done = subprocess.run(command, cwd=PROJECT, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(("network", "may_be_wide"), [("mlp", False), ("cnn", True)])
 def test_onednn_uses_avx512_only_where_xla_is_not_used(network: str, may_be_wide: bool) -> None:
     lines = train(network, "sgd", ONEDNN_VERBOSE="1")
