@@ -38,7 +38,9 @@ def main() -> None:
     names = sorted(path.parent.name for path in EXAMPLES.glob("*/params.yaml"))
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in names:
-        raise InputError(f"make example NAME=…: no example {quoted(name)}; there are {names}")
+        raise InputError(
+            f"make example NAME=…: no example {quoted(name)}; there are {', '.join(names)}"
+        )
     folder = locate_cache("examples") / name
     lay_out(EXAMPLES / name, folder)
     notice(f"{name}: runs in {folder}")

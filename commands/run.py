@@ -11,6 +11,7 @@ from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from voluptuous import Invalid
 
 from stages.common.console import notice, run_stage
+from stages.common.errors import InputError, quoted
 from stages.common.files import locate_cache
 from stages.common.params import load_params, read_yaml
 
@@ -21,7 +22,9 @@ RWLOCK = Path(".dvc/tmp/rwlock")
 
 def main() -> None:
     # Before DVC, which makes stages and paths of the names.
-    load_params()
+    dataset = load_params().dataset
+    if dataset.name == "custom" and not Path(dataset.path).exists():
+        raise InputError(f"params.yaml: dataset.path: nothing lies at {quoted(dataset.path)}")
     with _alone():
         # It may be half a file of a kill, or hold the marks of a merge. DVC makes it again from its
         # run cache, so nothing is trained.

@@ -40,7 +40,7 @@ DATASET = Dataset(
     validation_counts=(),
     test_counts=(),
     files=(),
-    scaling=fit_scaling(TRAIN, [VALIDATION.targets, TEST.targets]),
+    scaling=fit_scaling(TRAIN),
 )
 
 

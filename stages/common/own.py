@@ -84,7 +84,7 @@ def load_own(key: str, reference: str) -> Any:
     path = _locate(key, reference, PROJECT)
     module, _, name = reference.partition(":")
     if not path.is_absolute():
-        module = ".".join(path.with_suffix("").parts)
+        module = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
     try:
         loaded = importlib.import_module(module)
     except Exception as error:  # noqa: BLE001, a person's own code may raise any
@@ -142,6 +142,8 @@ def _where(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
     *_, (name, line) = _frames(error.__traceback__)
+    if Path(name).is_relative_to(PROJECT / "stages"):  # of the call, such as a wrong argument's
+        return ""
     return f" ({name}, line {line})"
 
 

@@ -378,6 +378,8 @@ def _describe(fault: ErrorDetails) -> str:
             message = f"unknown key; {hint}"
         case "model_type" | "dict_type" | "model_attributes_type":
             message = f"should be a mapping of keys to values (is {given})"
+        case "tuple_type":
+            message = f"should be a list (is {given})"
         case "string_pattern_mismatch":
             message = "no name for a stage; use letters, digits, _ and -, and no - at the beginning"
         case "too_short":

@@ -96,7 +96,8 @@ class Run:
     `optimizer` is Keras's full configuration, defaults included, but for the learning rate.
     `tuned` and `configured` are places in `settings`: what tuning chose and what `params.yaml` has.
     `n_state` counts the numbers that the optimizer keeps for the `n_parameters` weights.
-    `versions` are of the packages that compute the numbers.
+    `versions` are of the packages that compute the numbers, `own` is a digest of the user's own
+    code that the trials ran, empty without any.
     """
 
     class_name: str
@@ -108,6 +109,7 @@ class Run:
     n_parameters: int
     n_state: int
     versions: Mapping[str, str]
+    own: str = ""
 
 
 @dataclass(frozen=True)

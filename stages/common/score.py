@@ -1,5 +1,6 @@
 """What trials are judged by: accuracy, R² or a metric of Keras's."""
 
+import re
 from dataclasses import dataclass
 from math import inf
 from typing import Literal
@@ -8,8 +9,15 @@ from stages.common.params import Task
 
 ACCURACY = "accuracy"
 R2 = "r2_score"
-# Of Keras's names, those of metrics of which more is better.
-_HIGHER = ("accuracy", "similarity", R2)
+# Keras's metrics of which more is better, by the ends of their names, and how far they reach.
+_HIGHER = {
+    "accuracy": (0.0, 1.0),
+    "similarity": (-1.0, 1.0),
+    "correlation": (-1.0, 1.0),
+    R2: (-inf, 1.0),
+}
+# The others are errors, which no score is below 0 of, but for this one.
+_UNBOUNDED = "poisson"
 _SHOWN = {R2: "R²"}
 
 
@@ -29,13 +37,12 @@ class Score:
     @property
     def lowest(self) -> float:
         """What no score can be below."""
-        is_error = self.keras_name.endswith(("error", "crossentropy"))
-        return 0.0 if self.is_count or is_error else -inf
+        return _reach(self.keras_name)[0]
 
     @property
     def highest(self) -> float:
         """What no score can be above."""
-        return 1.0 if self.is_count or self.keras_name == R2 else inf
+        return _reach(self.keras_name)[1]
 
     def resolution(self, n: int) -> float:
         """The step in which a mean over n examples can change; 0 where it is as good as none."""
@@ -51,12 +58,19 @@ def score_of(task: Task) -> Score:
     name = task.score
     if name == "auto":
         name = ACCURACY if task.name == "classification" else R2
+    # Keras takes MeanAbsoluteError for mean_absolute_error.
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     is_higher = task.direction == "higher"
     if task.direction == "auto":
-        is_higher = name.endswith(_HIGHER)
+        is_higher = name.endswith(tuple(_HIGHER))
     return Score(
         keras_name=name,
         name=_SHOWN.get(name, name.replace("_", " ")),
         sign=1 if is_higher else -1,
-        is_count=name.endswith("accuracy"),
+        is_count=name == ACCURACY or name.endswith("categorical_accuracy"),
     )
+
+
+def _reach(name: str) -> tuple[float, float]:
+    ends = (reach for end, reach in _HIGHER.items() if name.endswith(end))
+    return next(ends, (-inf if name == _UNBOUNDED else 0.0, inf))

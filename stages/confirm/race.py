@@ -131,6 +131,7 @@ def confirm(
                 name: plan_work(name, params, dataset, digest, workers.environment)
                 for name in race.racing
             }
+            _check_same_code(works, first)
         _tell(race, len(first))
         n_seeds = race.looks[-1].n_seeds
         new_seeds = fresh_seeds(params.confirmation, race.next_n_seeds)[n_seeds:]
@@ -145,6 +146,15 @@ def confirm(
     _tell(race, len(first))
     prune(store_folder, unused_since_s=started_s)
     return field.confirmed()
+
+
+def _check_same_code(works: Mapping[str, Work], first: Mapping[str, FirstLook]) -> None:
+    for name, work in works.items():
+        if work.own != first[name].run.own:
+            raise InputError(
+                f"runs/{name} was trained with other code of yours than there is now; run "
+                "`dvc repro --force`"
+            )
 
 
 def _tell(race: Race, n_optimizers: int) -> None:

@@ -40,12 +40,13 @@ def obtain_custom(dataset: DatasetParams, folder: Path) -> Source:
             f"data, since dataset.custom.format is {kind}"
         )
     name = legible(path.name if path.is_dir() else path.stem)
-    origin = (legible(dataset.path),)
+    origin: tuple[str, ...] = (legible(dataset.path),)
     if kind == "idx":
         return Source(name, "idx", origin, (), _copy_idx(path, folder))
     if kind == "table":
         target = dataset.custom.target
-        return Source(name, "table", origin, (), copy_tables(path, target, folder), target)
+        origin, files = copy_tables(path, target, folder)
+        return Source(name, "table", origin, (), files, target)
     class_names: tuple[str, ...] = ()
     if kind == "arrays":
         arrays = read_arrays(path)
@@ -74,6 +75,12 @@ def _locate(given: str) -> Path:
                 "the pipeline replaces; put your data into a folder of their own, such as "
                 "data/custom"
             )
+    hidden = [*path.rglob("weights.npz")] if path.is_dir() else []
+    if hidden:
+        raise InputError(
+            f"{hidden[0]}: .dvcignore keeps files of that name from DVC, which would not notice an "
+            "edit; rename it"
+        )
     return path
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stages.common.data import RawFile
-from stages.common.errors import InputError, shorten
+from stages.common.errors import InputError, legible, shorten
 from stages.common.memory import check_fits
 from stages.common.tables import parse_table
 from stages.download.listing import list_files
@@ -12,7 +12,9 @@ from stages.download.raw import write_raw
 TABLES = (".csv", ".parquet")
 
 
-def copy_tables(path: Path, target: str, folder: Path) -> tuple[RawFile, ...]:
+def copy_tables(
+    path: Path, target: str, folder: Path
+) -> tuple[tuple[str, ...], tuple[RawFile, ...]]:
     """Copies the tables, once it is known that they can be read and have the target.
 
     Args:
@@ -20,16 +22,20 @@ def copy_tables(path: Path, target: str, folder: Path) -> tuple[RawFile, ...]:
         target: The column that is to be predicted.
         folder: `data/raw`, where they are called train and test.
 
+    Returns:
+        The paths of the tables, and what became of them.
+
     Raises:
         InputError: If there are no such files.
     """
-    contents = {}
-    for part, file in zip(("train", "test"), _find(path), strict=False):
+    tables, contents = _find(path), {}
+    for part, file in zip(("train", "test"), tables, strict=False):
         check_fits(2 * file.stat().st_size, "dataset.path", f"reading {file}")
         content = file.read_bytes()
         parse_table(file, content, target)
         contents[f"{part}{file.suffix.lower()}"] = content
-    return tuple(write_raw(folder, name, content) for name, content in contents.items())
+    files = tuple(write_raw(folder, name, content) for name, content in contents.items())
+    return tuple(legible(str(file)) for file in tables), files
 
 
 def _find(path: Path) -> list[Path]:

@@ -138,6 +138,7 @@ def _train_epoch(
     batch_size: int,
 ) -> Callable[[tf.Tensor], Sums]:
     weights = model.trainable_variables
+    is_keras = type(optimizer).__module__.startswith("keras.")
 
     def step(indices: tf.Tensor) -> Sums:
         targets = tf.gather(data.targets, indices)
@@ -147,6 +148,8 @@ def _train_epoch(
             loss = tf.add_n([tf.reduce_mean(losses), *model.losses])
             scaled_loss = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, [weight.value for weight in weights])
+        if not is_keras:  # whose authors think of dense gradients, which an embedding's are not
+            gradients = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
         optimizer.apply(gradients, weights)
         return _sums(losses, data.objective.scores(targets, outputs))
 

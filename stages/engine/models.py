@@ -7,6 +7,7 @@ into probabilities, or into the units of the targets. To add a network, write a 
 and name it in `MODELS`; one of the user's own needs none of this.
 """
 
+import hashlib
 import math
 import re
 import threading
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
@@ -104,7 +106,7 @@ def build_network(settings: Model, dataset: Dataset, n_copies: int = 1) -> Netwo
             "your own, models/FILE.py:FUNCTION"
         )
     build = load_own("model.name", settings.name) if isinstance(settings, OwnModel) else None
-    recorded: dict[int, tuple[keras.Variable, Callable[..., Any]]] = {}
+    recorded: dict[int, _Recorded] = {}
     # Keras counts automatic names by thread; in a fresh one every model gets the same.
     with _BUILDING, _recording_initializers(recorded, n_copies), ThreadPoolExecutor(1) as fresh:
         model = fresh.submit(_build_model, settings, dataset, build).result()
@@ -114,9 +116,16 @@ def build_network(settings: Model, dataset: Dataset, n_copies: int = 1) -> Netwo
             f"params.yaml: model.name: {settings.name} has a weight without an initializer, "
             f"{bare[0]}; make it with the layer's add_weight"
         )
+    for weight in model.weights:
+        if isinstance(settings, OwnModel) and recorded[id(weight)].value != _bytes(weight):
+            raise InputError(
+                f"params.yaml: model.name: {settings.name} sets the weight {weight.path} after it "
+                "is made, such as a trained one; trials begin with initial weights, so that seeds "
+                "make a difference (weights=None in keras.applications)"
+            )
     return Network(
         model=model,
-        initializers=tuple(recorded[id(weight)][1] for weight in model.weights),
+        initializers=tuple(recorded[id(weight)].initializer for weight in model.weights),
         random_states=tuple(v for v in model.non_trainable_variables if id(v) not in recorded),
     )
 
@@ -135,7 +144,8 @@ def _build_model(
     if not scaling.input_scale:
         raise InputError(
             f"params.yaml: model.name: {settings.name} needs uint8 or float32 inputs; int32 ones "
-            "are for a network of your own, with an embedding"
+            "are for a network of your own, with an embedding. Are they quantities? Give them as "
+            'float32: train_x.astype("float32")'
         )
     hidden = MODELS[settings.name](scaled, settings)
     name = "logits" if dataset.class_names else "values"
@@ -163,20 +173,38 @@ def _build_own(
             f"{fault} gives {shape}; should be {(None, dataset.n_outputs)}: for each example "
             f"{dataset.n_outputs} {'logits' if dataset.class_names else 'values'}"
         )
-    last = model.layers[-1]
-    activation = getattr(last, "activation", None)
     ends = keras.activations.softmax, keras.activations.sigmoid
-    if dataset.class_names and (isinstance(last, layers.Softmax) or activation in ends):
-        raise InputError(
-            f"{fault} ends in probabilities; should end in logits, without an activation"
-        )
+    for last in model.layers[-1:]:
+        activation = getattr(last, "activation", None)
+        if dataset.class_names and (isinstance(last, layers.Softmax) or activation in ends):
+            raise InputError(
+                f"{fault} ends in probabilities; should end in logits, without an activation"
+            )
+    for layer in model._flatten_layers(include_self=False):  # noqa: SLF001, no public way
+        function = getattr(layer, "function", None)
+        if isinstance(layer, layers.Lambda) and getattr(function, "__name__", "") == "<lambda>":
+            raise InputError(
+                f"{fault} has a Lambda layer with a lambda, which saves this machine's paths; give "
+                "it a named function, or write a layer"
+            )
     return outputs
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    """A weight as it was made."""
+
+    weight: keras.Variable
+    initializer: Callable[..., Any]
+    value: bytes
+
+
+def _bytes(weight: keras.Variable) -> bytes:
+    return hashlib.sha256(weight.numpy().tobytes()).digest()
+
+
 @contextmanager
-def _recording_initializers(
-    recorded: dict[int, tuple[keras.Variable, Callable[..., Any]]], n_copies: int
-) -> Iterator[None]:
+def _recording_initializers(recorded: dict[int, _Recorded], n_copies: int) -> Iterator[None]:
     """Notes each weight that a layer adds, by its id, with the initializer that Keras forgets.
 
     Before it is made, room for all is looked for.
@@ -192,7 +220,9 @@ def _recording_initializers(
         initializer = args[1] if len(args) > 1 else kwargs.get("initializer")
         if initializer is None:  # Keras's own defaults
             initializer = "glorot_uniform" if "float" in weight.dtype else "zeros"
-        recorded[id(weight)] = weight, keras.initializers.get(initializer)
+        recorded[id(weight)] = _Recorded(
+            weight, keras.initializers.get(initializer), _bytes(weight)
+        )
         return weight
 
     layers.Layer.add_weight = add_and_record
@@ -258,6 +288,18 @@ def save_model(model: keras.Model, path: Path, dataset: Dataset) -> None:
         with zipfile.ZipFile(BytesIO(temporary.read_bytes())) as saved:
             members = {name: _undated(name, saved.read(name)) for name in saved.namelist()}
         temporary.write_bytes(write_archive(members))
+
+
+def check_can_be_saved(settings: Model, dataset: Dataset) -> None:
+    """Saves an untrained network of the user's own, before any time is spent on it.
+
+    Raises:
+        InputError: If it cannot be saved.
+    """
+    if isinstance(settings, OwnModel):
+        model = build_network(settings, dataset).model
+        with TemporaryDirectory() as folder, told_in_own_code("model.name", settings.name):
+            save_model(model, Path(folder, "model.keras"), dataset)
 
 
 def _undated(name: str, content: bytes) -> bytes:

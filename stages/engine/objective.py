@@ -1,5 +1,6 @@
 """What is minimised and what is measured: losses and scores of examples, by Keras's names."""
 
+import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,6 +96,11 @@ def _of_numbers(task: Task, scaling: Scaling, targets: Array) -> tuple[PerExampl
     score = score_of(task).keras_name
     if score == R2:
         variance = np.var(targets, axis=0, dtype=np.float64)
+        if not variance.all():
+            raise InputError(
+                f"params.yaml: task.score: R² needs values that differ, and the {len(targets)} "
+                "examples of one part all have the same; hold out more, or set another score"
+            )
 
         def scores(values: Any, outputs: Any) -> Any:
             errors = tf.square(values - in_units(outputs)) / _like(outputs, variance)
@@ -114,12 +120,15 @@ def _find(key: str, module: Any, name: str) -> Callable[..., Any]:
     try:
         found = module.get(name)
     except ValueError:
-        raise InputError(f"params.yaml: {key}: Keras has no {quoted(name)}") from None
+        known = [ACCURACY, R2, *(entry for entry in dir(module) if entry.islower())]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"params.yaml: {key}: Keras has no {quoted(name)}{hint}") from None
     function = getattr(found, "fn", None) or getattr(found, "_fn", found)
     if not inspect.isfunction(function):
         raise InputError(
-            f"params.yaml: {key}: not {quoted(name)}: it is no mean over examples, by which trials "
-            "could be compared"
+            f"params.yaml: {key}: {quoted(name)} is not an average over examples, so how far other "
+            "examples would move it cannot be told"
         )
     return function
 

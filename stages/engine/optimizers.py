@@ -13,7 +13,7 @@ from keras.optimizers import schedules
 
 from stages.common import params
 from stages.common.errors import InputError, legible, one_line, quoted, shorten
-from stages.common.own import is_own, load_own
+from stages.common.own import describe, is_own, load_own, place_in_own_code
 
 _REFUSED = {
     "Optimizer": "it is the base class of the others",
@@ -23,7 +23,8 @@ _REFUSED = {
     "LearningRateSchedule": "it is the base class of the others",
 }
 # Keras makes up a name where there is none; the learning rate has its own place.
-_NOT_ARGUMENTS = {"learning_rate", "name", "kwargs", "args"}
+_NOT_ARGUMENTS = {"learning_rate", "name"}
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class ScaledRate(schedules.LearningRateSchedule):  # type: ignore[misc]
@@ -90,11 +91,16 @@ def check_optimizers(optimizers: Mapping[str, params.Optimizer]) -> None:
     for name, settings in optimizers.items():
         try:
             weight = keras.Variable(np.zeros((2, 2), np.float32), name="kernel")
-            build_optimizer(name, settings).apply([keras.ops.ones((2, 2))], [weight])
+            optimizer = build_optimizer(name, settings)
+            optimizer.apply([keras.ops.ones((2, 2))], [weight])
+            json.dumps(optimizer.get_config())
         except InputError as error:
             faults.append(str(error))
         except Exception as error:  # noqa: BLE001, Keras raises many kinds for a wrong value
-            faults.append(f"params.yaml: optimizers.{name}: {one_line(error)}")
+            told = one_line(error)
+            if is_own(settings.class_name):
+                told = f"{describe(error)}{place_in_own_code(error)}"
+            faults.append(f"params.yaml: optimizers.{name}: {told}")
     if faults:
         raise InputError("\n".join(faults))
 
@@ -108,8 +114,14 @@ def _build(
 ) -> Any:
     class_name = settings.class_name
     built = _find_class(f"{key}.class_name", module, base, class_name)
-    parameters = inspect.signature(built).parameters
-    known = sorted(set(parameters) - _NOT_ARGUMENTS)
+    parameters = _parameters(built)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        parameters = {**_parameters(base), **parameters}
+    known = sorted(
+        name
+        for name, parameter in parameters.items()
+        if name not in _NOT_ARGUMENTS and parameter.kind in _NAMED
+    )
     for argument, value in settings.arguments.items():
         shown = shorten(legible(argument), 80)
         if argument not in known:
@@ -126,7 +138,12 @@ def _build(
     try:
         return built(**arguments, **settings.arguments)
     except (TypeError, ValueError) as error:
-        raise InputError(f"params.yaml: {key}: {one_line(error)}") from None
+        where = place_in_own_code(error)
+        raise InputError(f"params.yaml: {key}: {one_line(error)}{where}") from None
+
+
+def _parameters(built: type) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(built).parameters
 
 
 def _find_class(key: str, module: ModuleType, base: type, class_name: str) -> type:

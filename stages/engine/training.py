@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
 
 from stages.common.data import Dataset, Scaling
 from stages.common.errors import InputError, describe_refusal
@@ -31,6 +32,8 @@ from stages.engine.trial import Data, Trial, TrialResult, Work
 N_SLOTS = 8
 # What a stage holds of the weights at least: those of its fresh seeds, and them again in one array.
 N_COPIES = 2 * FIRST_LOOK
+# What Keras draws from where it is given no seed.
+_GLOBAL_SEED = "global_seed_generator"
 _thread = threading.local()
 _making_tensors = threading.Lock()
 
@@ -120,9 +123,14 @@ def train_trial(work: Work, data: Data, trial: Trial) -> TrialResult:
 
 
 def build_slot(work: Work, train: Tensors, validation: Tensors) -> Slot:
-    """A slot for the optimizer's trials, compiled."""
+    """A slot for the optimizer's trials, compiled.
+
+    Raises:
+        InputError: If the network draws random numbers that no trial's seed decides.
+    """
     factor = keras.Variable(1.0, trainable=False)
-    return Slot(
+    global_state.set_global_attribute(_GLOBAL_SEED, None)
+    slot = Slot(
         build_network(work.params.model, work.dataset),
         build_optimizer(work.name, work.params.optimizers[work.name], factor),
         factor,
@@ -131,6 +139,14 @@ def build_slot(work: Work, train: Tensors, validation: Tensors) -> Slot:
         batch_size=work.params.train.batch_size,
         jit_compile=work.jit_compile,
     )
+    slot.reset(0, 1.0)
+    if global_state.get_global_attribute(_GLOBAL_SEED) is not None:
+        raise InputError(
+            f"params.yaml: model.name: {work.params.model.name} or the optimizer {work.name} draws "
+            "random numbers without a seed; make a keras.random.SeedGenerator in the layer's "
+            "__init__ and pass it as seed"
+        )
+    return slot
 
 
 @lru_cache(maxsize=1)

@@ -102,9 +102,9 @@ def check_stuck(experiment: Experiment) -> Iterator[Finding]:
             yield Finding(
                 "stuck",
                 (name,),
-                f"{name}: {n_stuck} of {len(scores)} trials did no better than guessing "
+                f"{name}: {n_stuck} of {len(scores)} trials were not clearly better than guessing "
                 f"({100 * low:.0f} to {100 * high:.0f} % may), so its mean describes no trial.",
-                "Set a lower learning_rate, or look for a better start.",
+                "Set a lower learning_rate, look for a better start, or validate on more examples.",
             )
 
 

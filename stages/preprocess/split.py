@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -11,18 +11,8 @@ from stages.common.data import Dataset, Examples, InputDtype, RawArrays, Scaling
 from stages.common.errors import InputError, one_line
 from stages.common.files import Array, IntArray
 from stages.common.params import Split
+from stages.preprocess.table import TableColumns
 from stages.preprocess.targets import encode_targets
-
-
-class Columns(Protocol):
-    """Inputs that become numbers only when it is known which of them are trained on."""
-
-    def encode(self, train: IntArray) -> tuple[Array, Array, tuple[str, ...]]:
-        """Inputs of the part that trains, inputs of the test part, and the features' names.
-
-        Args:
-            train: Places of the examples that the encoding may be fitted on.
-        """
 
 
 @dataclass(frozen=True)
@@ -36,7 +26,11 @@ class Parts:
 
 
 def split(
-    source: Source, arrays: RawArrays, settings: Split, task: str, columns: Columns | None = None
+    source: Source,
+    arrays: RawArrays,
+    settings: Split,
+    task: str,
+    columns: TableColumns | None = None,
 ) -> Parts:
     """Holds out examples for validation, and for the test if there is no test part.
 
@@ -76,8 +70,9 @@ def split(
             return ()
         return tuple(np.bincount(targets[places], minlength=len(class_names)).tolist())
 
+    trained = part(train)
     return Parts(
-        train=part(train),
+        train=trained,
         validation=part(validation),
         test=part(test),
         dataset=Dataset(
@@ -94,7 +89,7 @@ def split(
             validation_counts=count(validation),
             test_counts=count(test),
             files=source.files,
-            scaling=fit_scaling(part(train), [targets[validation], targets[test]]),
+            scaling=fit_scaling(trained),
         ),
     )
 
@@ -115,16 +110,12 @@ def _hold_out(
     return parts
 
 
-def fit_scaling(train: Examples, others: Sequence[Array]) -> Scaling:
+def fit_scaling(train: Examples) -> Scaling:
     """Scaling by the training examples.
 
     Bytes are divided by the largest one, so that 0 stays 0. Numbers get a mean of 0 and a standard
     deviation of 1, each entry of the last axis by itself: a column of a table, a channel of a
     picture. Integers are left alone, since they may be indices of an embedding.
-
-    Args:
-        train: The training examples.
-        others: The targets of the other splits, which are checked alone.
 
     Raises:
         InputError: If every byte is 0, or all numbers to be predicted are the same.
@@ -140,15 +131,15 @@ def fit_scaling(train: Examples, others: Sequence[Array]) -> Scaling:
         scale, offset = _standardise(train.inputs)
     if train.targets.ndim == 1:
         return Scaling(scale, offset, (), ())
-    for targets in (train.targets, *others):
-        if (targets.min(axis=0) == targets.max(axis=0)).any():
-            raise InputError(
-                f"data/raw: of one part, all {len(targets)} values to be predicted are the same; "
-                "more examples are needed"
-            )
-    inverse, shift = _standardise(train.targets)
-    deviations = tuple(1 / one for one in inverse)
-    means = tuple(-one * deviation for one, deviation in zip(shift, deviations, strict=True))
+    same = np.flatnonzero(train.targets.min(axis=0) == train.targets.max(axis=0))
+    if len(same):
+        raise InputError(
+            f"data/raw: the training examples all have the same value {same[0] + 1} of "
+            f"{train.targets.shape[1]} to be predicted; there is nothing to learn"
+        )
+    factors, shifts = _standardise(train.targets)
+    deviations = tuple(1 / factor for factor in factors)
+    means = tuple(-shift * d for shift, d in zip(shifts, deviations, strict=True))
     return Scaling(scale, offset, deviations, means)
 
 

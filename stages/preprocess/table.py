@@ -89,6 +89,8 @@ def _check_size(n_rows: int, n_features: int) -> None:
 
 @dataclass(frozen=True)
 class _Part:
+    """A table, and the path of the file that it was copied from, for messages."""
+
     path: Path
     table: "pa.Table"
 
@@ -103,12 +105,13 @@ def read_table(folder: Path, source: Source) -> tuple[TableColumns, RawArrays]:
         InputError: If a file cannot be read, the columns of the two differ, or one cannot be
             learned from.
     """
-    train = _read(folder / source.files[0].name, source.target)
+    shown = tuple(map(Path, source.origin))
+    train = _read(folder / source.files[0].name, shown[0], source.target)
     names = [name for name in train.table.schema.names if name != source.target]
     parts = [train]
     if len(source.files) > 1:
         texts = [field.name for field in train.table.schema if _kind(train, field.name) == "text"]
-        parts.append(_read(folder / source.files[1].name, source.target, texts))
+        parts.append(_read(folder / source.files[1].name, shown[1], source.target, texts))
         _check_same_columns(*parts)
     kinds = {name: _common_kind(parts, name) for name in (*names, source.target)}
     numbers = [name for name in names if kinds[name] == "number"]
@@ -135,14 +138,14 @@ def read_table(folder: Path, source: Source) -> tuple[TableColumns, RawArrays]:
     return columns, arrays
 
 
-def _read(path: Path, target: str, texts: Sequence[str] = ()) -> _Part:
+def _read(path: Path, shown: Path, target: str, texts: Sequence[str] = ()) -> _Part:
     try:
         content = read_checked(path)
     except OSError as error:
         raise InputError(
             f"{path}: not as its stage writes it; run `dvc repro` ({one_line(error)})"
         ) from None
-    return _Part(path, parse_table(path, content, target, texts))
+    return _Part(shown, parse_table(shown, content, target, texts))
 
 
 def _check_same_columns(train: _Part, test: _Part) -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 
 from stages.common.data import RawArrays, Source
-from stages.common.errors import InputError, quoted
+from stages.common.errors import InputError, legible, quoted, shorten
 from stages.common.files import Array
 
 
@@ -67,7 +67,12 @@ def _encode_classes(targets: Array) -> tuple[Array, tuple[str, ...]]:
             )
         targets = targets.astype(np.int64)
     values, codes = np.unique(targets, return_inverse=True)
-    names = tuple(map(str, values.tolist()))
+    names = tuple(shorten(legible(str(value)), 80) for value in values.tolist())
+    if len(set(names)) < len(names):
+        raise InputError(
+            "data/raw: names of classes differ only in characters that show nothing, or only after "
+            "80 of them; rename one"
+        )
     if len(names) < 2:
         raise InputError(
             f"data/raw: every example is of class {quoted(names[0])}; needs two classes"

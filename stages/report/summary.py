@@ -39,7 +39,7 @@ def describe(comparison: Comparison) -> str:
     """The comparison in brief for a terminal of 80 columns."""
     paragraphs = [
         as_text(tables.standings(comparison), "simple"),
-        tables.standings_caption(comparison),
+        fill(tables.standings_caption(comparison)),
         fill(comparison.verdict),
         "\n".join(fill(detail, start="- ") for detail in comparison.details),
         *(fill(warning, start="! ") for warning in tables.warnings(comparison)),

@@ -51,9 +51,9 @@ def standings(comparison: Comparison) -> Table:
 
 def standings_caption(comparison: Comparison) -> str:
     return (
-        f"Mean test {comparison.score.name} over fresh seeds at the tuned learning rate, with "
-        f"Student's\n{100 * comparison.confidence:g} % interval. "
-        "Configured: at the rate of params.yaml."
+        f"Test {comparison.score.name}, averaged over fresh seeds at the tuned learning rate, with "
+        f"Student's {100 * comparison.confidence:g} % interval. Configured: at the rate of "
+        "params.yaml."
     )
 
 
@@ -144,8 +144,8 @@ def criteria_caption(comparison: Comparison) -> str:
     caption = f"""\
 Good rates: those around the tuned one with a validation score within the margin of its.
 Failed: share of all trials, including tuning, that diverged or ended in an error.
-State: numbers that the optimizer keeps per weight. Validation: mean {comparison.score.name} after
-the last epoch and at each trial's best."""
+State: numbers that the optimizer keeps per weight. Validation: {comparison.score.name} after
+the last epoch and at each trial's best one, averaged."""
     target = comparison.target
     if target is None:
         return caption

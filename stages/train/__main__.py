@@ -30,13 +30,14 @@ def main() -> None:
     data = Data(TRAIN.read(PROCESSED), VALIDATION.read(PROCESSED))
     set_up_tensorflow()
     # Only now, since these import Keras.
-    from stages.engine.models import save_model
+    from stages.engine.models import check_can_be_saved, save_model
     from stages.engine.objective import check_objective
     from stages.engine.optimizers import check_optimizers
     from stages.train.tuning import train
 
     check_optimizers(params.optimizers)
     check_objective(params.task, dataset.n_outputs)
+    check_can_be_saved(params.model, dataset)
     with open_workers() as workers:
         trained = train(name, params, dataset, data, store_folder=locate_store(), workers=workers)
     folder = RUNS / name

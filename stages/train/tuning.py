@@ -140,6 +140,7 @@ def _gather(plan: _Plan, tuned: float, versions: Mapping[str, str]) -> Trained:
             n_parameters=model.count_params(),
             n_state=sum(int(np.prod(v.shape)) for v in optimizer.variables if len(v.shape)),
             versions=versions,
+            own=work.own,
         ),
         trials=tuple(result.row for result in plan.results),
         epochs=tuple(epoch for result in plan.results for epoch in result.curve),

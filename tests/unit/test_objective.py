@@ -1,5 +1,7 @@
 """Losses and scores by Keras's names, against Keras's own means."""
 
+import inspect
+from contextlib import suppress
 from typing import Any
 
 import keras
@@ -12,6 +14,7 @@ from sklearn.metrics import r2_score
 from stages.common.data import Scaling
 from stages.common.errors import InputError
 from stages.common.params import Task
+from stages.common.score import score_of
 from stages.engine.objective import Objective, build_objective, check_objective
 
 GENERATOR = np.random.default_rng(0)
@@ -167,15 +170,21 @@ def test_what_fits_the_task_is_accepted(asked: Task, n_outputs: int) -> None:
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        (task(loss="cross"), r"^params\.yaml: task\.loss: Keras has no 'cross'$"),
-        (task(score="acuracy"), r"^params\.yaml: task\.score: Keras has no 'acuracy'$"),
+        (
+            task(loss="cross"),
+            r"^params\.yaml: task\.loss: Keras has no 'cross'(; did you mean .*)?$",
+        ),
+        (
+            task(score="acuracy"),
+            r"^params\.yaml: task\.score: Keras has no 'acuracy'; did you mean accuracy",
+        ),
         (task("regression", loss="mse2"), r"task\.loss: Keras has no 'mse2'"),
         (task("regression", score="rmse2"), r"task\.score: Keras has no 'rmse2'"),
         (
             task("regression", score="RootMeanSquaredError"),
-            r"task\.score: .* no mean over examples",
+            r"task\.score: .* not an average over examples",
         ),
-        (task(score="AUC"), r"task\.score: .* no mean over examples"),
+        (task(score="AUC"), r"task\.score: .* not an average over examples"),
         (
             task("regression", loss="sparse_categorical_crossentropy"),
             r"task\.loss: .* does not fit a regression with 3 outputs",
@@ -192,3 +201,18 @@ def test_what_does_not_fit_the_task_is_told_before_anything_is_trained(
     with pytest.raises(InputError, match=told) as caught:
         check_objective(asked, 3)
     assert "\n" not in str(caught.value)
+
+
+def test_a_part_whose_values_are_all_the_same_has_no_r2() -> None:
+    scaling = Scaling((), (), (1.0,), (0.0,))
+    with pytest.raises(InputError, match=r"task\.score: R² needs values that differ, and the 3 ex"):
+        build_objective(task(name="regression"), scaling, np.ones((3, 1), np.float32))
+
+
+def test_keras_and_this_program_agree_on_which_metrics_should_be_high() -> None:
+    signs = {"up": 1, "down": -1}
+    for name, metric in inspect.getmembers(keras.metrics, inspect.isclass):
+        if issubclass(metric, keras.metrics.MeanMetricWrapper):
+            with suppress(TypeError):  # the base class, which wants a function
+                direction = metric()._direction
+                assert score_of(task(score=name)).sign == signs.get(direction, -1), name

@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from stages.common.data import Scaling
+from stages.common.data import Examples, Scaling
 from stages.common.errors import InputError
 from stages.common.own import own_files, place_in_own_code
 from stages.common.params import OwnModel, Params
 from stages.common.runs import Completed, Failed
 from stages.engine.environment import describe_environment
 from stages.engine.loop import to_tensors
-from stages.engine.models import build_network, initialise, save_model
+from stages.engine.models import (
+    build_network,
+    check_can_be_saved,
+    initialise,
+    save_model,
+)
 from stages.engine.optimizers import build_optimizer
 from stages.engine.training import build_slot, plan_work, train_trial
 from stages.engine.trial import Trial, Work
@@ -183,6 +188,20 @@ FAULTS = {
         {},
         r"build: RuntimeError: no way \(.*own_network_.*\.py, line 2\)",
     ),
+    "weights that were trained before": (
+        RESIDUAL.replace(
+            "    return keras.Model(inputs, layers.Dense(n_outputs)(hidden))",
+            "    model = keras.Model(inputs, layers.Dense(n_outputs)(hidden))\n"
+            "    model.layers[-1].kernel.assign(model.layers[-1].kernel * 2)\n    return model",
+        ),
+        {"width": 8},
+        "sets the weight .*kernel after it is made, such as a trained one",
+    ),
+    "a lambda": (
+        RESIDUAL.replace("Scale()(", "layers.Lambda(lambda x: x * 2)("),
+        {"width": 8},
+        "has a Lambda layer with a lambda, which saves this machine's paths",
+    ),
     "no Python": (
         "def build(\n",
         {},
@@ -221,6 +240,53 @@ def test_an_error_in_training_names_the_line_of_own_code(
         build_slot(work, *tensors)
     monkeypatch.setattr("stages.common.own.PROJECT", tmp_path)
     assert place_in_own_code(error.value) == " (models/sixteen.py, line 12)"
+
+
+def test_random_numbers_without_a_seed_are_refused(write: Any) -> None:
+    content = RESIDUAL.replace(
+        "return inputs * self.factor",
+        "return inputs * self.factor + keras.random.normal(keras.ops.shape(inputs))",
+    )
+    work = own_work(write(content), width=8)
+    tensors = (to_tensors(split, TASK, DATASET.scaling) for split in (TRAIN, VALIDATION))
+    with pytest.raises(
+        InputError, match="draws random numbers without a seed; make a keras"
+    ):
+        build_slot(work, *tensors)
+
+
+def test_a_network_that_cannot_be_saved_is_told_before_it_is_trained(write: Any) -> None:
+    content = RESIDUAL.replace(
+        "class Scale(layers.Layer):",
+        "class Scale(layers.Layer):\n    def __init__(self, rule):\n        super().__init__()\n",
+    ).replace("Scale()", "Scale(object())")
+    params = own_params(write(content), width=8)
+    with pytest.raises(InputError, match=r"build: NotImplementedError: .*get_config"):
+        check_can_be_saved(params.model, DATASET)
+
+
+def test_the_gradients_of_an_embedding_are_dense_for_an_optimizer_of_ones_own(
+    write: Any,
+) -> None:
+    content = (
+        "import keras\n\n\nclass Descent(keras.optimizers.Optimizer):\n"
+        "    def update_step(self, gradient, variable, learning_rate):\n"
+        "        self.assign_sub(variable, learning_rate * (gradient * 1.5))\n"
+    )
+    name, optimizer_name = write(TOKENS), write(content, "Descent")
+    tokens = np.random.default_rng(0).integers(20, size=(75, 5)).astype(np.int32)
+    dataset = replace(
+        DATASET, input_shape=(5,), input_dtype="int32", scaling=Scaling((), (), (), ())
+    )
+    params = small_params({"it": optimizer(class_name=optimizer_name)})
+    model = OwnModel.model_validate({"name": name})
+    params = params.model_copy(update={"model": model})
+    work = plan_work("it", params, dataset, "", describe_environment())
+    data = to_tensors(Examples(tokens, TRAIN.targets), TASK, dataset.scaling)
+    slot = build_slot(work, data, data)
+    slot.reset(1, 1.0)
+    losses = [slot.train_epoch(np.arange(75, dtype=np.int32)).loss for _ in range(5)]
+    assert losses == sorted(losses, reverse=True)
 
 
 def test_installed_code_is_made_of_its_own_file() -> None:

@@ -133,7 +133,7 @@ def test_the_page_of_a_regression_has_what_fits_it_and_no_classes(usual: Results
     assert [name for name in ("confusion", "classes") if f'id="chart-{name}"' in html] == []
     assert 'id="mistakes"' not in html
     assert "houses, 75 examples to train on" in html
-    assert "Mean test R² over fresh seeds" in html
+    assert "Test R², averaged over fresh seeds" in html
     of_classes = build_page(usual, draw(usual))
     assert 'id="chart-fitted"' not in of_classes
     assert 'id="chart-confusion"' in of_classes

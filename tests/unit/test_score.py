@@ -52,7 +52,9 @@ def test_a_direction_that_is_set_counts(name: str, direction: str, sign: int) ->
         ("r2_score", (-inf, 1)),
         ("mean_absolute_error", (0, inf)),
         ("categorical_crossentropy", (0, inf)),
-        ("cosine_similarity", (-inf, inf)),
+        ("cosine_similarity", (-1, 1)),
+        ("kl_divergence", (0, inf)),
+        ("poisson", (-inf, inf)),
     ],
 )
 def test_a_score_knows_its_ends(name: str, ends: tuple[float, float]) -> None:

@@ -237,7 +237,8 @@ def test_an_interval_of_accuracy_ends_at_0_and_1() -> None:
     [
         ("r2_score", [1.0, -30.0], (None, 1.0)),
         ("mean_absolute_error", [0.0, 30.0], (0.0, None)),
-        ("cosine_similarity", [1.0, -1.0], (None, None)),
+        ("cosine_similarity", [1.0, -1.0], (-1.0, 1.0)),
+        ("poisson", [1.0, -1.0], (None, None)),
     ],
 )
 def test_an_interval_ends_where_the_score_does(

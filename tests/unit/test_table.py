@@ -35,7 +35,10 @@ def read(folder: Path, *parts: Content) -> tuple[TableColumns, RawArrays]:
             files.append(folder / f"{name}.csv")
             files[-1].write_bytes(content if isinstance(content, bytes) else content.encode())
     raw_files = tuple(RawFile(file.name, 0, "") for file in files)
-    return read_table(folder, Source("mine", "table", ("data/custom",), (), raw_files, "y"))
+    return read_table(
+        folder,
+        Source("mine", "table", tuple(str(folder / f.name) for f in raw_files), (), raw_files, "y"),
+    )
 
 
 def encode(
@@ -399,8 +402,8 @@ def test_a_cut_parquet_file_is_refused(tmp_path: Path, n_kept: int) -> None:
     with BytesIO() as file:
         parquet.write_table(pa.table({"a": [1, 2], "y": [0, 1]}), file)
         (tmp_path / "train.parquet").write_bytes(file.getvalue()[:n_kept])
-    source = Source("mine", "table", (), (), (RawFile("train.parquet", 0, ""),), "y")
-    with pytest.raises(InputError, match=r"train\.parquet: no readable table"):
+    source = Source("mine", "table", ("mine.parquet",), (), (RawFile("train.parquet", 0, ""),), "y")
+    with pytest.raises(InputError, match=r"mine\.parquet: no readable table"):
         read_table(tmp_path, source)
 
 
@@ -411,6 +414,6 @@ def test_a_file_that_is_missing_or_no_longer_what_its_stage_wrote_is_refused(
     write_digests(tmp_path, "train.csv")
     with pytest.raises(InputError, match=r"train\.csv: not what its stage wrote"):
         read(tmp_path, csv(a=[5, 6], y=[0, 1]))
-    source = Source("mine", "table", (), (), (RawFile("other.csv", 0, ""),), "y")
+    source = Source("mine", "table", ("mine.csv",), (), (RawFile("other.csv", 0, ""),), "y")
     with pytest.raises(InputError, match=r"other\.csv: not as its stage writes it"):
         read_table(tmp_path, source)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, Literal
 
 import altair as alt
@@ -16,6 +17,7 @@ from stages.common.results import (
     Mistakes,
     TuningPoint,
 )
+from stages.common.score import Score
 from stages.report.tables import Table
 
 # Each colour has a contrast of 3 to 1 with both backgrounds; shapes help those who see no colours.
@@ -100,6 +102,23 @@ def choosable_layers(names: Iterable[str], *charts: alt.Chart, height: int) -> a
     # The page's script sets this parameter.
     shown = alt.param(name="shown", value=list(names))
     return layers(*chosen, height=height).add_params(shown)
+
+
+def worst_shown(scores: Sequence[float | None], score: Score, spread: float = 0.0) -> float:
+    """Where the axis may begin, so that an optimizer far behind does not squeeze the others.
+
+    Args:
+        scores: What is to be shown; None for what cannot be.
+        score: What they are.
+        spread: How far behind the best the axis reaches at least.
+    """
+    known = [value for value in scores if value is not None]
+    if not known:
+        return 0.0
+    best = max(known, key=score.merit)
+    reach = 3 * abs(best - median(known))
+    least = 0.05 if score.is_count else spread or abs(best) / 10
+    return best - score.sign * max(reach, spread, least)
 
 
 def whole_ticks(first: int, last: int) -> list[int]:

@@ -8,19 +8,23 @@ from stages.common.results import ConfusionCell
 from stages.report.charts.base import COLOURS, SHARE, Figure, Results, layers, plot
 from stages.report.tables import Table
 
+# More would be too small to read.
+N_CLASSES = 50
+
 
 def confusion(results: Results) -> Figure | None:
     """For each class, what the ranking's first optimizer predicts."""
     leader = next(iter(results.comparison.optimizers))
     cells = [cell for cell in results.confusion if cell.optimizer == leader]
-    if not cells:
+    names = results.comparison.dataset.class_names
+    if not cells or len(names) > N_CLASSES:
         return None
     errors = [cell for cell in cells if cell.actual != cell.predicted and cell.share]
     errors.sort(key=lambda cell: -cell.share)
     return Figure(
         title=f"Confusion matrix: {leader}",
         caption="Percentage of each class's test examples, over all seeds; blank below 0.5.",
-        chart=_chart(cells, results.comparison.dataset.class_names),
+        chart=_chart(cells, names),
         table=Table(
             ("actual", "predicted", "share"),
             [(cell.actual, cell.predicted, f"{cell.share:.1%}") for cell in errors[:10]],

@@ -16,12 +16,14 @@ def fitted(results: Results) -> Figure | None:
             "predicted": point.predicted,
             "low": point.predicted_low,
             "high": point.predicted_high,
-            "output": point.output,
         }
         for point in results.fitted
+        if not point.output
     ]
     if not points:
         return None
+    n_outputs = results.comparison.dataset.n_outputs
+    first = f", the first of {n_outputs} values" if n_outputs > 1 else ""
     leader = next(iter(results.comparison.optimizers))
     ends = [min(point[key] for point in points for key in ("true", "low"))]
     ends.append(max(point[key] for point in points for key in ("true", "high")))
@@ -34,8 +36,9 @@ def fitted(results: Results) -> Figure | None:
     furthest = sorted(points, key=lambda point: -abs(point["predicted"] - point["true"]))
     return Figure(
         title=f"Predicted and true: {leader}",
-        caption="Test examples; what lies on the line is predicted exactly. Dot: the mean over "
-        "seeds. Bar: the lowest to the highest seed. The table has those furthest from the truth.",
+        caption=f"Test examples{first}; what lies on the line is predicted exactly. Dot: the mean "
+        "over seeds. Bar: the lowest to the highest seed. The table has those furthest from the "
+        "truth.",
         chart=layers(
             diagonal.mark_line(strokeWidth=1, opacity=0.5, color=COLOURS[-1]),
             bars.mark_rule(opacity=0.3, color=COLOURS[0]),

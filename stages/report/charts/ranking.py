@@ -18,6 +18,7 @@ from stages.report.charts.base import (
     layers,
     look_scale,
     plot,
+    worst_shown,
 )
 from stages.report.tables import as_table, interval, number
 
@@ -28,17 +29,26 @@ def ranking(results: Results) -> Figure:
     """Test score with its interval at the tuned and the configured rate, best first."""
     rows = _rows(results.comparison)
     score = results.comparison.score
-    worst = _worst_shown([row["score"] for row in rows if row["rate"] == "tuned"], score)
-    is_cut = any(
+    tuned = [result.tuned.test_score for result in results.comparison.optimizers.values()]
+    # As far as nearly all seeds of most optimizers lie.
+    spread = 4 * median(estimate.standard_deviation or 0.0 for estimate in tuned)
+    worst = worst_shown([estimate.mean for estimate in tuned], score, spread)
+    is_beyond = any(
         row["score"] is not None and _is_beyond(row["score"], worst, score) for row in rows
+    )
+    is_cut = any(
+        _is_beyond(seed.test_score, worst, score)
+        for seed in results.scores
+        if isinstance(seed, Scored) and seed.rate == "tuned"
     )
     confidence = f"{100 * results.comparison.confidence:g} %"
     return Figure(
         title="Ranking",
-        caption=f"Mean test {score.name} over fresh seeds with Student's {confidence} interval. "
-        "Dots: at the tuned learning rate, with a tick for each seed. Diamonds: at the configured "
-        "rate, if it differs."
-        f"{' ◄ marks a mean to the left of the chart.' if is_cut else ''}",
+        caption=f"Test {score.name}, averaged over fresh seeds, with Student's {confidence} "
+        "interval. Dots: at the tuned learning rate, with a tick for each seed. Diamonds: at the "
+        "configured rate, if it differs."
+        f"{' Seeds and intervals further to the left are cut off.' if is_cut else ''}"
+        f"{' ◄ marks a mean to the left of the chart.' if is_beyond else ''}",
         chart=_chart(results, rows, worst),
         table=as_table(
             {
@@ -70,16 +80,6 @@ def _rows(comparison: Comparison) -> list[Row]:
         for rate, confirmed in (("tuned", result.tuned), ("configured", result.configured))
         if rate == "tuned" or confirmed.learning_rate != result.tuned.learning_rate
     ]
-
-
-def _worst_shown(scores: Sequence[float | None], score: Score) -> float:
-    """Where the axis may begin, so that an optimizer far behind does not squeeze the others."""
-    known = [value for value in scores if value is not None]
-    if not known:
-        return 0.0
-    best = max(known, key=score.merit)
-    reach = 3 * abs(best - median(known))
-    return best - score.sign * (max(0.05, reach) if score.is_count else reach or abs(best))
 
 
 def _is_beyond(value: float, worst: float, score: Score) -> bool:
