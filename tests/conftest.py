@@ -37,6 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
         import keras  # noqa: F401
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the longest test, lest it run alone at the end."""
+    items.sort(key=lambda item: item.name != "test_a_fresh_clone_ends_in_the_committed_bytes")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data beside the checkout; elsewhere the test says that it skips."""

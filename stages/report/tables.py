@@ -199,7 +199,9 @@ def plural(n: int, noun: str) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"{low:.4f}-{high:.4f}"
+    if low is None or high is None:
+        return "-"
+    return f"{low:.4f}{'-' if low >= 0 else ' to '}{high:.4f}"
 
 
 def in_words(value: Any) -> str:

@@ -249,9 +249,7 @@ def test_random_numbers_without_a_seed_are_refused(write: Any) -> None:
     )
     work = own_work(write(content), width=8)
     tensors = (to_tensors(split, TASK, DATASET.scaling) for split in (TRAIN, VALIDATION))
-    with pytest.raises(
-        InputError, match="draws random numbers without a seed; make a keras"
-    ):
+    with pytest.raises(InputError, match="draws random numbers without a seed; make a keras"):
         build_slot(work, *tensors)
 
 
