@@ -90,8 +90,9 @@ class Dataset:
     """What is known of the data in `data/processed`.
 
     Of a regression there are no class names, and `n_outputs` values for each example. `features`
-    names the columns of inputs that come from a table. `train_counts` and the like are the examples
-    of each class in a split, in the order of `class_names`; `files` are those of `data/raw`.
+    names the columns of inputs that come from a table, the numbers first; `medians` are what a gap
+    in each of those becomes. `train_counts` and the like are the examples of each class in a split,
+    in the order of `class_names`; `files` are those of `data/raw`.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Dataset:
     test_counts: tuple[int, ...]
     files: tuple[RawFile, ...]
     scaling: Scaling
+    medians: tuple[float, ...] = ()
 
     @property
     def task(self) -> Literal["classification", "regression"]:

@@ -109,7 +109,7 @@ def compare(params: Params, dataset: Dataset, scored: Mapping[str, ScoredRun]) -
     experiment = Experiment(dataset, params.model, score, scored, results, pairs, settings)
     return Comparison(
         # As short as can be, however wide a table is.
-        dataset=replace(dataset, features=(), scaling=Scaling((), (), (), ())),
+        dataset=replace(dataset, features=(), medians=(), scaling=Scaling((), (), (), ())),
         score=score,
         n_parameters=first_run.n_parameters,
         n_trials=sum(len(run.trials) for run in scored.values()),

@@ -90,6 +90,7 @@ def split(
             test_counts=count(test),
             files=source.files,
             scaling=fit_scaling(trained),
+            medians=columns.medians(train) if columns else (),
         ),
     )
 

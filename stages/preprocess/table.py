@@ -20,6 +20,7 @@ from stages.common.tables import parse_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from sklearn.impute import SimpleImputer
 
 MAX_FEATURES = 10_000
 # Fewer rows cannot tell a name from a category.
@@ -53,15 +54,12 @@ class TableColumns:
         Raises:
             InputError: If there are more than 10,000 features.
         """
-        from sklearn.impute import SimpleImputer
         from sklearn.preprocessing import OneHotEncoder
 
         features = list(map(legible, self.number_names))
         parts: list[Array] = []
         if self.number_names:
-            imputer = SimpleImputer(strategy="median", keep_empty_features=True)
-            imputer.fit(self.numbers[train])
-            parts.append(imputer.transform(self.numbers).astype(np.float32))
+            parts.append(self._imputer(train).transform(self.numbers).astype(np.float32))
         if self.text_names:
             encoder = OneHotEncoder(
                 handle_unknown="ignore", sparse_output=False, dtype=np.float32
@@ -72,6 +70,19 @@ class TableColumns:
             parts.append(encoder.transform(self.texts))
         inputs = np.hstack(parts)
         return inputs[: self.n_train], inputs[self.n_train :], tuple(features)
+
+    def medians(self, train: IntArray) -> tuple[float, ...]:
+        """What a gap in each of the numbers becomes; `train` as above."""
+        if not self.number_names:
+            return ()
+        gaps = np.full((1, len(self.number_names)), np.nan)
+        return tuple(self._imputer(train).transform(gaps)[0].tolist())
+
+    def _imputer(self, train: IntArray) -> "SimpleImputer":
+        from sklearn.impute import SimpleImputer
+
+        imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+        return imputer.fit(self.numbers[train])
 
 
 def _name_feature(column: str, value: str | None) -> str:

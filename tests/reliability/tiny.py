@@ -13,7 +13,9 @@ from tests.pipeline.conftest import Workspace, environment, lay_out
 RESULTS = (
     "dvc.lock",
     "metrics.json",
-    "data",
+    "data/processed",
+    "data/raw",
+    "data/sources",
     "runs",
     "weights",
     "confirmation",

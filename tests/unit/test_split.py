@@ -219,6 +219,10 @@ class Counting:
         encoded = np.stack([numbers, -numbers], axis=1)
         return encoded[: self.n_given], encoded[self.n_given :], ("plus", "minus")
 
+    def medians(self, train: IntArray) -> tuple[float, ...]:
+        assert train.tolist() == self.fitted_on
+        return (0.0, 0.0)
+
 
 def test_columns_are_fitted_on_the_training_examples_alone() -> None:
     arrays, columns = make_arrays(), Counting(50, 7)

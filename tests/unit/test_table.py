@@ -1,6 +1,8 @@
 """Tables become numbers by what the training rows teach; what cannot be learned from is refused."""
 
 import codecs
+import json
+import re
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
@@ -13,12 +15,14 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from stages.common.data import RawArrays, RawFile, Source
+from stages.common.data import DATASET, RawArrays, RawFile, Source
 from stages.common.errors import InputError
 from stages.common.files import Array, write_digests
 from stages.common.params import Split
 from stages.preprocess.split import split
 from stages.preprocess.table import TableColumns, read_table
+from tests.conftest import PROJECT
+from tests.parameters import COMMITTED
 
 Content = str | bytes | Mapping[str, Any]
 NAN = float("nan")
@@ -417,3 +421,28 @@ def test_a_file_that_is_missing_or_no_longer_what_its_stage_wrote_is_refused(
     source = Source("mine", "table", ("mine.csv",), (), (RawFile("other.csv", 0, ""),), "y")
     with pytest.raises(InputError, match=r"other\.csv: not as its stage writes it"):
         read_table(tmp_path, source)
+
+
+def test_the_documented_lines_encode_a_row_as_the_network_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = "a,b,c,y\n1,p,2,0\n,q,3,1\n4,,5,0\n2,p,,1\n6,q,1,0\n3,p,2,1\n"
+    columns, arrays = read(tmp_path, table)
+    source = Source("mine", "table", (), (), (), "y")
+    parts = split(source, arrays, COMMITTED.split, "classification", columns)
+    DATASET.write(tmp_path / "data" / "processed", parts.dataset)
+    monkeypatch.chdir(tmp_path)
+    document = (PROJECT / "docs" / "own-data.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"with open\(.*?return \[[^\n]*\n", document, re.DOTALL)
+    documented: dict[str, Any] = {"json": json}
+    exec(lines, documented)  # noqa: S102
+    rows = [
+        {name: cell or None for name, cell in zip("abcy", line.split(","), strict=True)}
+        for line in table.splitlines()[1:]
+    ]
+    inputs = {
+        tuple(row)
+        for part in (parts.train, parts.validation, parts.test)
+        for row in part.inputs.tolist()
+    }
+    assert {tuple(documented["encode"](row)) for row in rows} == inputs
