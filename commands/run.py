@@ -12,7 +12,7 @@ from voluptuous import Invalid
 
 from stages.common.console import notice, run_stage
 from stages.common.errors import InputError, quoted
-from stages.common.files import locate_cache
+from stages.common.files import locate_cache, write_bytes
 from stages.common.params import load_params, read_yaml
 
 LOCK = Path("dvc.lock")
@@ -26,17 +26,29 @@ def main() -> None:
     if dataset.name == "custom" and not Path(dataset.path).exists():
         raise InputError(f"params.yaml: dataset.path: nothing lies at {quoted(dataset.path)}")
     with _alone():
-        # It may be half a file of a kill, or hold the marks of a merge. DVC makes it again from its
-        # run cache, so nothing is trained.
         if LOCK.exists() and not is_readable(LOCK.read_bytes()):
-            LOCK.unlink()
-            notice(f"{LOCK}: removed, since DVC cannot read it; it is made again")
+            _restore_lock()
         # Of a DVC that was killed while it wrote it; the next cannot read it empty.
         if RWLOCK.exists() and not RWLOCK.stat().st_size:
             RWLOCK.unlink()
         _dvc("repro", "evaluate")
         # Its table ends the run, new or not.
         _dvc("repro", "--single-item", "--force", "report")
+
+
+def _restore_lock() -> None:
+    """Replaces what may be half a file of a kill, or hold the marks of a merge.
+
+    DVC makes the rest again from its run cache, so nothing is trained.
+    """
+    command = ("git", "show", f"HEAD:./{LOCK}")
+    committed = subprocess.run(command, check=False, capture_output=True)  # noqa: S603
+    if committed.returncode == 0 and is_readable(committed.stdout):
+        write_bytes(LOCK, committed.stdout)
+        notice(f"{LOCK}: DVC cannot read it; the last commit's is taken, and made up to date")
+    else:
+        LOCK.unlink()
+        notice(f"{LOCK}: removed, since DVC cannot read it; it is made again")
 
 
 def is_readable(lock: bytes) -> bool:

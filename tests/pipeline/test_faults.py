@@ -29,6 +29,7 @@ OUTPUTS = {
     "plots",
     "report",
 }
+ADDED = "another: {class_name: SGD, learning_rate: 0.07}"
 REPRO = ("repro",)
 IGNORING = ("repro", "--ignore-errors")
 EXPERIMENT = ("exp", "run")
@@ -213,15 +214,33 @@ def test_what_is_left_of_a_cut_lock_is_readable_or_not_as_dvc_sees_it(
     assert not is_readable(whole[: whole.index(b"- path") + 4])
 
 
+def cut(lock: Path) -> None:
+    lock.write_bytes(lock.read_bytes()[: lock.read_bytes().index(b"- path") + 4])
+
+
 def test_make_run_makes_a_damaged_lock_again_and_trains_nothing(workspace: Workspace) -> None:
     lock = workspace.folder / "dvc.lock"
-    lock.write_bytes(lock.read_bytes()[: lock.read_bytes().index(b"- path") + 4])
+    workspace.edit("params.yaml", "optimizers:\n", f"optimizers:\n  {ADDED}\n")
+    assert workspace.reproduce()[1] == "train@another"
+    expected = lock.read_bytes()
+    cut(lock)
     shutil.rmtree(workspace.folder / ".cache")
+    output = workspace.run(*MAKE_RUN)
+    assert "dvc.lock: DVC cannot read it; the last commit's is taken, and made up to" in output
+    assert not list(workspace.folder.glob(".cache/trials/*/*"))
+    assert lock.read_bytes() == expected
+
+
+def test_a_damaged_lock_that_was_never_committed_is_made_again(workspace: Workspace) -> None:
+    lock = workspace.folder / "dvc.lock"
+    expected = lock.read_bytes()
+    workspace.git("rm", "--cached", "--quiet", "dvc.lock")
+    workspace.git("commit", "--quiet", "--message", "Forget the lock")
+    cut(lock)
     output = workspace.run(*MAKE_RUN)
     assert "dvc.lock: removed, since DVC cannot read it; it is made again" in output
     assert stages_that_ran(output) == ["evaluate", "report"]
-    assert not list(workspace.folder.glob(".cache/trials/*/*"))
-    assert workspace.git("status", "--porcelain") == ""
+    assert lock.read_bytes() == expected
 
 
 def test_every_file_that_dvc_keeps_is_noted_by_its_stage(reproduced: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import re
+import sys
 
 import pytest
 
@@ -89,3 +90,14 @@ def test_the_time_left_counts_neither_what_was_kept_nor_the_first_units_compilat
             progress.advance()
         lines = capsys.readouterr().err.splitlines()
     assert [line.rpartition(", ")[2] for line in lines] == ["about 24 s left"]
+
+
+def test_what_own_code_prints_stands_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr("tqdm.std.tqdm.write", lambda text, **_: written.append(text))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    before = sys.stdout
+    with Progress("train", 2, "trials"):
+        print("my network has 3 layers")
+    assert "".join(written).split("\n")[0] == "my network has 3 layers"
+    assert sys.stdout is before
