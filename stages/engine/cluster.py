@@ -156,13 +156,14 @@ class Cluster:
         while self._shared is None or self._shared.status != "finished":
             while self._client.status == "connecting" and time.monotonic() < deadline_s:
                 time.sleep(0.1)
-            _await_worker(self._client)
             try:
+                _await_worker(self._client)
                 self._shared = self._client.scatter(data, broadcast=True, hash=False)
             except OSError:
-                # Of a worker that died meanwhile, unless the connection is gone as well.
-                if self._client.status != "running" or time.monotonic() > deadline_s:
+                # A worker died, or the connection was cut: the client restores it if it can.
+                if time.monotonic() > deadline_s:
                     raise
+                time.sleep(0.1)
             except Exception as error:  # noqa: BLE001, of a worker that does not know the data's type
                 raise _misplaced(error) from None
         return self._shared

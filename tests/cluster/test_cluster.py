@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from distributed import Client
+from distributed.comm import CommClosedError
 
 from stages.common.confirmation import PREDICTIONS, ROWS
 from stages.common.errors import InputError
@@ -239,6 +240,22 @@ def test_a_connection_may_be_cut_and_restored(
     cluster.add_worker("one")
     with proxy(cluster.address) as (address, cut), open_cluster(address) as workers:
         assert contents(run(Watched(workers, {5: cut}), tmp_path)) == local
+
+
+def test_a_connection_may_be_cut_before_it_is_noticed(
+    cluster: Cluster, local: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, n_asked = Client.nthreads, iter(range(100))
+
+    def cut_once(client: Client) -> Any:
+        if next(n_asked) == 0:
+            raise CommClosedError("Stream is closed")
+        return threads(client)
+
+    cluster.add_worker("one")
+    with open_cluster(cluster.address) as workers:
+        monkeypatch.setattr(Client, "nthreads", cut_once)
+        assert contents(run(workers, tmp_path)) == local
 
 
 def test_the_death_of_the_scheduler_is_told_and_the_next_run_goes_on_from_there(
