@@ -1,4 +1,4 @@
-"""`make run`: the whole pipeline by DVC, on a dvc.lock that DVC can read, one run at a time."""
+"""`make run`: runs the pipeline with DVC, one run at a time, on a dvc.lock repaired if need be."""
 
 import fcntl
 import subprocess
@@ -6,49 +6,57 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from dvc.cli import main as dvc
+from dvc.config import Config
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from dvc.ui import ui
 from voluptuous import Invalid
 
 from stages.common.console import notice, run_stage
 from stages.common.errors import InputError, quoted
 from stages.common.files import locate_cache, write_bytes
 from stages.common.params import load_params, read_yaml
+from stages.common.results import COMPARISON, EVALUATION, REPORT
+from stages.report.summary import describe
 
 LOCK = Path("dvc.lock")
-# Says which paths DVC's processes work on.
+# Where DVC notes which paths its processes work on.
 RWLOCK = Path(".dvc/tmp/rwlock")
+PAGE = REPORT / "index.html"
 
 
 def main() -> None:
-    # Before DVC, which makes stages and paths of the names.
+    # Checked before DVC starts, because DVC makes stages and paths from the names.
     dataset = load_params().dataset
     if dataset.name == "custom" and not Path(dataset.path).exists():
-        raise InputError(f"params.yaml: dataset.path: nothing lies at {quoted(dataset.path)}")
+        raise InputError(f"params.yaml: dataset.path: nothing found at {quoted(dataset.path)}")
     with _alone():
         if LOCK.exists() and not is_readable(LOCK.read_bytes()):
             _restore_lock()
-        # Of a DVC that was killed while it wrote it; the next cannot read it empty.
+        # A DVC that is killed while writing the file leaves it empty, which the next cannot read.
         if RWLOCK.exists() and not RWLOCK.stat().st_size:
             RWLOCK.unlink()
-        _dvc("repro", "evaluate")
-        # Its table ends the run, new or not.
-        _dvc("repro", "--single-item", "--force", "report")
+        before = _made_at(PAGE)
+        _reproduce()
+    if _made_at(PAGE) == before:  # otherwise the stage `report` has just printed it
+        print(f"{describe(COMPARISON.read(EVALUATION))}\n\nThe results have not changed: {PAGE}")
 
 
 def _restore_lock() -> None:
-    """Replaces what may be half a file of a kill, or hold the marks of a merge.
+    """Replaces a dvc.lock that was cut short by a kill or has the marks of a merge conflict.
 
-    DVC makes the rest again from its run cache, so nothing is trained.
+    DVC restores the rest from its run cache, so nothing is trained again.
     """
     command = ("git", "show", f"HEAD:./{LOCK}")
     committed = subprocess.run(command, check=False, capture_output=True)  # noqa: S603
     if committed.returncode == 0 and is_readable(committed.stdout):
         write_bytes(LOCK, committed.stdout)
-        notice(f"{LOCK}: DVC cannot read it; the last commit's is taken, and made up to date")
+        notice(f"{LOCK}: DVC cannot read it; using the last commit's and bringing it up to date")
     else:
         LOCK.unlink()
-        notice(f"{LOCK}: removed, since DVC cannot read it; it is made again")
+        notice(f"{LOCK}: removed, since DVC cannot read it; DVC will write a new one")
 
 
 def is_readable(lock: bytes) -> bool:
@@ -62,22 +70,34 @@ def is_readable(lock: bytes) -> bool:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Waits until no other `make run` works in this folder."""
+    """Waits until no other `make run` is active in this folder."""
     path = locate_cache("run.lock")
     path.parent.mkdir(exist_ok=True)
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            notice("another `make run` works here; this one goes on when that has ended")
+            notice("another `make run` is active here; this one starts when that has finished")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _dvc(*arguments: str) -> None:
-    # Else a moment's work of another DVC, such as `dvc status`, ends the run.
-    command = (sys.executable, "-m", "dvc", "--wait-for-lock", *arguments)
-    status = subprocess.run(command, check=False).returncode  # noqa: S603
+def _made_at(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def _reproduce() -> None:
+    """Runs `dvc repro` in this process, without its advice to push where there is no remote."""
+    write = ui.write
+
+    def write_unless_pointless(*objects: object, **options: Any) -> None:
+        is_advice = " ".join(map(str, objects)).startswith("Use `dvc push`")
+        if not is_advice or Config.from_cwd()["remote"]:
+            write(*objects, **options)
+
+    ui.write = write_unless_pointless
+    # Without waiting, a short-lived DVC command elsewhere, such as `dvc status`, would end the run.
+    status = dvc(["--wait-for-lock", "repro"])
     if status:
         sys.exit(status)
 
