@@ -1,1 +1,1 @@
-"""What the speed claims rest on."""
+"""The measurements behind the claims about speed."""

@@ -1,8 +1,9 @@
 """What a Dask cluster costs and gains: `make bench-cluster`.
 
-Scheduler and workers run on loopback, a worker with one thread each. The two sides of a row are
-timed in turn, from connecting to the last result in the store, after a short run with other seeds
-that has workers import and compile; medians of the rounds and of their ratios are printed.
+Scheduler and workers run on loopback, and each worker has one thread. The two sides of a row are
+timed in turn, from connecting until the last result is in the store. A short run with other seeds
+comes first, in which the workers import and compile. Printed are the medians of the rounds and of
+their ratios.
 """
 
 import os
@@ -37,7 +38,7 @@ N_ROUNDS, N_EMPTY, N_TRAIN, PATIENCE_S = 3, 2000, 2400, 60
 
 @dataclass(frozen=True)
 class Experiment:
-    """What training an optimizer needs, but for the workers."""
+    """What training an optimizer needs, except for the workers."""
 
     params: Params
     dataset: Dataset
@@ -45,11 +46,11 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """The optimizer."""
+        """The optimizer's name."""
         return next(iter(self.params.optimizers))
 
     def run(self, opened: AbstractContextManager[Workers]) -> None:
-        """All trials of the optimizer."""
+        """Trains all trials of the optimizer."""
         from stages.train.tuning import train
 
         content = self.name, self.params, self.dataset, self.data
@@ -87,7 +88,7 @@ def main() -> None:
 
 
 def draw_experiment(params: Params) -> Experiment:
-    """A trial takes half a second or so."""
+    """An experiment on noise; one of its trials takes about half a second."""
     return Experiment(
         params,
         describe_noise(N_TRAIN, N_TRAIN // 4),
@@ -96,7 +97,7 @@ def draw_experiment(params: Params) -> Experiment:
 
 
 def with_seeds(experiment: Experiment, seeds: Iterable[int]) -> Experiment:
-    """One setting, tuned with these seeds."""
+    """The same experiment with one setting, tuned with these seeds."""
     tuning = Tuning(learning_rate_factors=(1.0,), n_settings=1, seeds=tuple(seeds), final_seeds=())
     confirmation = Confirmation(first_seed=10_000, at_most=FIRST_LOOK)
     plan = {"tuning": tuning, "confirmation": confirmation}
@@ -105,7 +106,7 @@ def with_seeds(experiment: Experiment, seeds: Iterable[int]) -> Experiment:
 
 @contextmanager
 def start_cluster(n_workers: int) -> Iterator[str]:
-    """Gives the scheduler's address; ends all with the block."""
+    """Yields the scheduler's address; scheduler and workers end with the block."""
     with TemporaryDirectory() as folder, ExitStack() as ending:
         file = f"{folder}/scheduler.json"
 
@@ -146,7 +147,7 @@ def _run_s(experiment: Experiment, side: Side) -> float:
 
 
 def schedule_s(experiment: Experiment, address: str) -> float:
-    """Seconds for each of many trials in which nothing is computed, sent as trials are sent."""
+    """Seconds per empty trial: sent and collected as usual, but nothing is computed."""
     work = make_work(experiment)
     trials = [Trial("tuning", 1.0, seed, setting=0) for seed in range(N_EMPTY)]
 
@@ -176,7 +177,7 @@ def make_work(experiment: Experiment) -> Work:
 
 
 def weigh(experiment: Experiment) -> list[tuple[str, int]]:
-    """What travels for a trial, and what is kept of it, in bytes."""
+    """The bytes that are sent for a trial, and those that are kept of it."""
     from stages.engine.training import train_trial
 
     work, data = make_work(experiment), experiment.data

@@ -1,10 +1,10 @@
-"""The training engine beside `keras.Model.fit` and beside bare matrix products: `make bench`.
+"""Compares the training engine with `keras.Model.fit` and bare matrix products: `make bench`.
 
-The work is the textbook's: 784-100-10 on 48,000 simulated images in batches of 32, for the
-convolutional network on a tenth of them. The engine runs as many trials side by side as there are
-cores, `fit` one training on all of them, the floor the matrix products of the dense network alone
-in BLAS on all cores. Each measurement has a process of its own; those of a row alternate, ratios
-are taken round by round, and medians are printed.
+The network is the textbook's, 784-100-10, on 48,000 simulated images in batches of 32; the
+convolutional network gets a tenth of them. The engine runs as many trials side by side as there are
+cores, `fit` runs one training on all of them, and the floor is the matrix products of the dense
+network alone, in BLAS on all cores. Each measurement runs in a process of its own; those of a row
+alternate, ratios are taken round by round, and medians are printed.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def compare(network: str, optimizer: str) -> tuple[object, ...]:
 
 
 def engine_s(network: str, name: str) -> float:
-    """Seconds per epoch and training, trials with their validation, one on each core."""
+    """Seconds per epoch and training, validation included, with one trial on each core."""
     set_up_tensorflow()
     from stages.engine.training import plan_work
 
@@ -75,7 +75,12 @@ def engine_s(network: str, name: str) -> float:
     params = load_params()
     changes = {
         "model": BuiltInModel(name=network, hidden_units=(100,), activation="relu", dropout=0),
-        "train": Train(epochs=N_EPOCHS, batch_size=BATCH_SIZE, jit_compile="auto"),
+        "train": Train(
+            epochs=N_EPOCHS,
+            batch_size=BATCH_SIZE,
+            schedule=params.train.schedule,
+            jit_compile="auto",
+        ),
     }
     trial = Trial("tuning", 1.0, SEED, setting=0)
     with open_threads(N_CORES) as workers:
@@ -90,7 +95,7 @@ def engine_s(network: str, name: str) -> float:
 
 
 def fit_s(network: str, name: str) -> float:
-    """Seconds per epoch of the textbook's program, TensorFlow's settings as they come."""
+    """Seconds per epoch of the textbook's program, with TensorFlow's default settings."""
     import keras
 
     settings = load_params().optimizers[name]
@@ -129,7 +134,7 @@ def fit_s(network: str, name: str) -> float:
 
 
 def floor_s(network: str, name: str) -> float:
-    """Seconds per epoch and training of the products alone, one training on each core."""
+    """Seconds per epoch and training of the matrix products alone, one training per core."""
     del network, name
     generator = np.random.default_rng(SEED)
     images = generator.standard_normal((N_TRAIN, 784), dtype=np.float32)
@@ -158,7 +163,7 @@ def _measure(what: str, network: str, optimizer: str) -> float:
         env={
             **os.environ,
             "TF_CPP_MIN_LOG_LEVEL": "2",
-            # The floor's threads are this program's, one for each core.
+            # The floor starts one thread per core itself.
             **({"OPENBLAS_NUM_THREADS": "1"} if what == "floor" else {}),
         },
         check=False,

@@ -16,7 +16,7 @@ def draw_noise(n: int) -> Examples:
 
 
 def describe_noise(n_train: int, n_validation: int) -> Dataset:
-    """What is known of so many pictures."""
+    """The description of a data set of noise with so many pictures."""
     return Dataset(
         name="noise",
         input_shape=SHAPE,

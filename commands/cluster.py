@@ -1,7 +1,7 @@
 """Starts a Dask scheduler or worker: `make scheduler`, `make worker`.
 
 Whoever can connect to a scheduler or a worker can run any program as the user who started it. So
-both listen on loopback alone, unless they ask everybody for a key (TLS).
+both listen on loopback only, unless they use TLS, where everyone needs a key.
 """
 
 import os
@@ -17,28 +17,28 @@ from stages.engine.trial import SCHEDULER
 
 LOOPBACK = "127.0.0.1"
 SETTINGS = {
-    # A trial is given up when it has taken three workers with it.
+    # Dask gives a trial up after three workers have died while running it.
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "2",
-    # A worker holds no more trials than it runs.
+    # A worker holds no more trials than it can run at once.
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
-    # The HTTP servers cannot be switched off. On loopback and without pages they tell nothing.
+    # The HTTP servers cannot be switched off. On loopback and without pages they reveal nothing.
     "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": "[]",
     "DASK_DISTRIBUTED__WORKER__HTTP__ROUTES": "[]",
 }
 NO_PAGES = ("--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0")
-CURE = "make a key for TLS (docs/cluster.md), or stay on loopback and come through SSH"
+CURE = "make a key for TLS (docs/cluster.md), or stay on loopback and connect through SSH"
 
 
 def main() -> None:
     parser = ArgumentParser(
-        allow_abbrev=False, description="All further options are those of Dask's own program."
+        allow_abbrev=False, description="All other options are passed on to Dask's own program."
     )
     parser.add_argument("program", choices=("scheduler", "worker"))
     parser.add_argument("--host", help="address of this machine to listen on")
     parser.add_argument(
         "--scheduler",
         default=os.environ.get(SCHEDULER, f"tcp://{LOOPBACK}:8786"),
-        help="the worker's; default: %(default)s",
+        help="address of the scheduler that a worker connects to; default: %(default)s",
     )
     given, options = parser.parse_known_args()
     try:
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def plan_scheduler(host: str, options: list[str]) -> list[str]:
-    """The command of a scheduler, which uses TLS where Dask's configuration has its key.
+    """The command that starts a scheduler, with TLS if Dask's configuration has a key for it.
 
     Raises:
         InputError: If strangers could reach it.
@@ -66,7 +66,7 @@ def plan_scheduler(host: str, options: list[str]) -> list[str]:
 
 
 def plan_worker(scheduler: str, host: str | None, options: list[str]) -> list[str]:
-    """The command of a worker, which listens where its scheduler can reach it.
+    """The command that starts a worker, which listens where its scheduler can reach it.
 
     Raises:
         InputError: If strangers could reach it.

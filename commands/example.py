@@ -17,7 +17,7 @@ from stages.common.files import locate_cache
 from stages.common.imports import PROJECT
 
 EXAMPLES = PROJECT / "examples"
-# What the pipeline is made of.
+# The files that the pipeline consists of.
 _CONTENT = (
     ".dvc/config",
     ".dvc/plots",
@@ -29,7 +29,7 @@ _CONTENT = (
     "optimizers",
     "stages",
 )
-# A network or a set of optimizers is another one as a whole.
+# Sections that an example replaces as a whole, rather than key by key.
 _WHOLE = ("model", "optimizers")
 _CODE = ("models", "optimizers")
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def lay_out(example: Path, folder: Path) -> None:
-    """Makes the folder the example's pipeline; what an earlier run trained there is kept."""
+    """Sets up the example's pipeline in the folder; what an earlier run trained there is kept."""
     for name in _CONTENT:
         _copy(PROJECT / name, folder / name)
     for name in _CODE:

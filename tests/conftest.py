@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,21 +14,38 @@ from filelock import FileLock
 from stages.engine.determinism import set_up_tensorflow
 
 # A machine that others use as well may be slow.
-hypothesis.settings.register_profile(
-    "suite",
+SUITE = hypothesis.settings(
     deadline=None,
     max_examples=50,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+hypothesis.settings.register_profile("suite", SUITE)
 hypothesis.settings.load_profile("suite")
 
 PROJECT = Path(__file__).parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="skip what imports TensorFlow")
+
+
+class _NoTensorFlow:
+    """Skips a test, or a module of tests, in the moment in which it imports TensorFlow."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name in {"keras", "tensorflow"}:
+            pytest.skip("needs TensorFlow", allow_module_level=True)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Imports TensorFlow where tests run: not in the process that only starts those that do."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    if config.getoption("quick"):
+        hypothesis.settings.register_profile("quick", parent=SUITE, max_examples=10)
+        hypothesis.settings.load_profile("quick")
+        sys.meta_path.insert(0, _NoTensorFlow())
         return
     # TensorFlow's own modules warn while they are imported, which is no fault of this project; the
     # import stands here, once, so that everywhere else a warning is an error.

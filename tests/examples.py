@@ -1,18 +1,21 @@
-"""Small data, parameters and runs for the tests of training, evaluation and report."""
+"""Small data, parameters and runs for the tests of training, evaluation and report.
+
+What needs TensorFlow imports it when it is called, so that the other tests can do without.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from stages.common.confirmation import PREDICTIONS, ROWS, Scored, Unscored
 from stages.common.data import Dataset, Examples, RawFile, Scaling
 from stages.common.files import UInt8Array
-from stages.common.params import BuiltInModel, Optimizer, Params
+from stages.common.optimizer_params import Optimizer
+from stages.common.params import BuiltInModel, Params
 from stages.common.runs import (
     EPOCHS,
     RUN,
@@ -27,16 +30,18 @@ from stages.common.runs import (
     TrialRow,
 )
 from stages.common.score import score_of
-from stages.confirm.race import confirm, read_first_looks
 from stages.engine.environment import describe_environment
-from stages.engine.loop import Slot, to_tensors
-from stages.engine.models import Network, build_network
-from stages.engine.training import build_slot, plan_work
 from stages.engine.trial import Data, Work
 from stages.engine.workers import open_threads
 from stages.evaluate.scored import Group, ScoredRun
-from stages.train.tuning import Trained, train
 from tests.parameters import COMMITTED, small_params
+
+if TYPE_CHECKING:
+    import keras
+
+    from stages.engine.loop import Slot
+    from stages.engine.models import Network
+    from stages.train.tuning import Trained
 
 CLASS_NAMES = ("circle", "square", "triangle", "star")
 
@@ -87,24 +92,27 @@ def bits(arrays: Iterable[Any]) -> list[bytes]:
     return [np.asarray(array).tobytes() for array in arrays]
 
 
-def small_network(**model: Any) -> Network:
+def small_network(**model: Any) -> "Network":
     """The network of the small parameters, but for what `model` says."""
+    from stages.engine.models import build_network
+
     return build_network(small_params(COMMITTED.optimizers, model=model).model, DATASET)
 
 
-class Stretch(keras.layers.Layer):  # type: ignore[misc]
-    """What somebody may add: a weight from an initializer by name, and one from Keras's default."""
-
-    def build(self, shape: Any) -> None:
-        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
-        self.shift = self.add_weight(shape=(shape[-1],))
-
-    def call(self, inputs: Any) -> Any:
-        return inputs * self.scale + self.shift
-
-
-def unnamed_network(pixels: keras.KerasTensor, settings: BuiltInModel) -> keras.KerasTensor:
+def unnamed_network(pixels: "keras.KerasTensor", settings: BuiltInModel) -> "keras.KerasTensor":
     """A network to be added to MODELS: layers of many kinds, none of which has a name."""
+    import keras
+
+    class Stretch(keras.layers.Layer):  # type: ignore[misc]
+        """A weight from an initializer by name, and one from Keras's default."""
+
+        def build(self, shape: Any) -> None:
+            self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+            self.shift = self.add_weight(shape=(shape[-1],))
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.scale + self.shift
+
     hidden = keras.layers.Flatten()(pixels)
     nested = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.ReLU()]
     hidden = keras.Sequential(nested)(hidden)
@@ -116,30 +124,37 @@ def unnamed_network(pixels: keras.KerasTensor, settings: BuiltInModel) -> keras.
 
 def small_work(entry: Optimizer, **sections: Mapping[str, Any]) -> Work:
     """What the trials of one optimizer have in common, for `DATA`."""
+    from stages.engine.training import plan_work
+
     params = small_params({"it": entry}, **sections)
     return plan_work("it", params, DATASET, "", describe_environment())
 
 
 def small_slot(
     entry: Optimizer, validation: Examples | None = None, **sections: Mapping[str, Any]
-) -> Slot:
+) -> "Slot":
     """A slot that trains on `DATA`, or validates on other examples."""
+    from stages.engine.loop import to_tensors
+    from stages.engine.training import build_slot
+
     splits = (TRAIN, VALIDATION if validation is None else validation)
-    tensors = (to_tensors(split, TASK, DATASET.scaling) for split in splits)
-    return build_slot(small_work(entry, **sections), *tensors)
+    train, validating = (to_tensors(split, TASK, DATASET.scaling) for split in splits)
+    return build_slot(small_work(entry, **sections), train, validating)
 
 
 def small_training(
     entry: Optimizer, store: Path | None = None, n_workers: int = 1, **sections: Mapping[str, Any]
-) -> Trained:
+) -> "Trained":
     """Trains one optimizer; without a store, as if nothing had ever been trained."""
+    from stages.train.tuning import train
+
     params = small_params({"it": entry}, **sections)
     with TemporaryDirectory() as nowhere, open_threads(n_workers) as workers:
         folder = store or Path(nowhere)
         return train("it", params, DATASET, DATA, store_folder=folder, workers=workers)
 
 
-def write_trained(folder: Path, trained: Trained) -> None:
+def write_trained(folder: Path, trained: "Trained") -> None:
     """What confirm and evaluate read of `runs/NAME` and `weights/NAME`, in one folder."""
     TRIALS.write(folder, trained.trials)
     EPOCHS.write(folder, trained.epochs)
@@ -149,6 +164,8 @@ def write_trained(folder: Path, trained: Trained) -> None:
 
 def write_confirmed(folder: Path, runs: Path, params: Params) -> None:
     """What evaluate reads of `confirmation`, once the runs are written."""
+    from stages.confirm.race import confirm, read_first_looks
+
     with TemporaryDirectory() as store, open_threads(1) as workers:
         confirmed = confirm(
             params,
@@ -246,7 +263,7 @@ def group(
         )
         for seed, curve in enumerate(curves, start=1)
     )
-    rows = (*completed, *failed)
+    rows: tuple[Scored | Unscored, ...] = (*completed, *failed)
     return Trials(Group(0.1, rows), epochs, setting)
 
 

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from stages.common.params import Optimizer, Params, load_params
+from stages.common.optimizer_params import Optimizer
+from stages.common.params import Params, load_params
 from tests.conftest import PROJECT
 
 COMMITTED = load_params(PROJECT / "params.yaml")

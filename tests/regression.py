@@ -1,18 +1,20 @@
 """What tests train on where numbers are predicted: two of them, from a table of five columns."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stages.common.data import Dataset, Examples
-from stages.common.params import Optimizer, Params
+from stages.common.optimizer_params import Optimizer
+from stages.common.params import Params
 from stages.engine.environment import describe_environment
-from stages.engine.loop import Slot, to_tensors
-from stages.engine.models import Network, build_network
-from stages.engine.training import build_slot, plan_work
 from stages.preprocess.split import fit_scaling
 from tests.parameters import small_params
+
+if TYPE_CHECKING:
+    from stages.engine.loop import Slot
+    from stages.engine.models import Network
 
 
 def draw_numbers(n: int, seed: int) -> Examples:
@@ -49,16 +51,23 @@ def numbers_params(entries: Mapping[str, Optimizer], **sections: Mapping[str, An
     return small_params(entries, task=task, **sections)
 
 
-def numbers_network(**model: Any) -> Network:
+def numbers_network(**model: Any) -> "Network":
+    from stages.engine.models import build_network
+
     params = numbers_params({"it": Optimizer(class_name="SGD", learning_rate=0.1)}, model=model)
     return build_network(params.model, DATASET)
 
 
 def numbers_slot(
     entry: Optimizer, validation: Examples = VALIDATION, **sections: Mapping[str, Any]
-) -> Slot:
+) -> "Slot":
     """A slot that trains on TRAIN."""
+    from stages.engine.loop import to_tensors
+    from stages.engine.training import build_slot, plan_work
+
     params = numbers_params({"it": entry}, **sections)
     work = plan_work("it", params, DATASET, "", describe_environment())
-    splits = (to_tensors(split, params.task, DATASET.scaling) for split in (TRAIN, validation))
-    return build_slot(work, *splits)
+    train, validating = (
+        to_tensors(split, params.task, DATASET.scaling) for split in (TRAIN, validation)
+    )
+    return build_slot(work, train, validating)

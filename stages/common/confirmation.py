@@ -1,4 +1,4 @@
-"""What `confirm` makes of all runs: the files of `confirmation`."""
+"""The files that `confirm` writes: the scores of every fresh seed, and the predictions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ Rate = Literal["tuned", "configured"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
-    """A trial with a fresh seed, at the tuned rate or at that of params.yaml.
+    """A trial with a fresh seed, at the tuned learning rate or at the one in params.yaml.
 
-    Where both are the same, it is called tuned.
+    If the two are equal, `rate` is `tuned`.
     """
 
     optimizer: str
@@ -29,7 +29,7 @@ class _Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored(_Row):
-    """A completed trial, after the last epoch."""
+    """A completed trial; all scores but the best one are of the last epoch."""
 
     outcome: Literal["completed"] = "completed"
     validation_score: float
@@ -49,9 +49,9 @@ ConfirmationRow = Scored | Unscored
 
 
 def scores_by_seed(rows: Iterable[ConfirmationRow]) -> FloatArray:
-    """Test score by row, NaN for a trial without one.
+    """The test score of each row; NaN for a trial without one.
 
-    Rounded as in the file, so that whoever reads it judges by the same numbers.
+    Scores are rounded as in the file, so that everyone who reads it judges by the same numbers.
     """
     return np.array(
         [as_written(row.test_score) if isinstance(row, Scored) else np.nan for row in rows]
@@ -60,12 +60,12 @@ def scores_by_seed(rows: Iterable[ConfirmationRow]) -> FloatArray:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the networks make of the test examples: an array for each optimizer, by name.
+    """Predictions for the test examples: one array per optimizer, sorted by its name.
 
     The trials are the completed ones at the tuned rate, in the order of their seeds. `values` are
     `(n_trials, n_test)` unsigned integers, the classes, or `(n_trials, n_test, n_outputs) float32`.
-    `scores` are `(n_test,) float64`: what each example adds to the score, as a mean over the
-    trials; their mean is the score. Empty without a trial.
+    `scores` are `(n_test,) float64`: each example's score, averaged over the trials; their mean is
+    the optimizer's score. Both are empty if no trial completed.
     """
 
     values: tuple[Array, ...]

@@ -18,7 +18,7 @@ _LONGEST_LINE = 400
 def run_stage(main: Callable[[], None]) -> None:
     """Runs a stage's main function.
 
-    A fault of the input, a full disk and the like become lines without a traceback.
+    Bad input, a full disk and the like are reported in plain lines, without a traceback.
     """
     try:
         main()
@@ -47,17 +47,17 @@ def notice(message: str) -> None:
 
 
 class Progress:
-    """How far a piece of work is and about how long the rest will take.
+    """Shows how far a piece of work is and about how long the rest will take.
 
     The estimate leaves out the first unit, which includes one-time work such as compilation.
 
-    A bar on a terminal; elsewhere a line now and then and one at the end.
+    On a terminal this is a bar; elsewhere it prints a line now and then, and one at the end.
 
     Args:
         label: What is being done.
-        total: Units in all.
+        total: The number of units in all.
         unit: What is counted: `trials`, `B`.
-        done: Units that an earlier run had done; they cost no time now.
+        done: Units that an earlier run finished; the estimate ignores them.
     """
 
     def __init__(self, label: str, total: int, unit: str, done: int = 0) -> None:
@@ -79,7 +79,7 @@ class Progress:
         )
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        """Counts n more units as done; the note stands beside the bar."""
+        """Counts n more units as done; the note is shown beside the bar."""
         self._done += n
         self._note = note
         if note:
@@ -97,7 +97,7 @@ class Progress:
             self._print_line(f"about {left_s:.0f} s left")
 
     def find(self, n: int, note: str = "") -> None:
-        """Counts n more units that an earlier run had done."""
+        """Counts n more units that an earlier run finished."""
         self._done_before += n
         if self._is_terminal:
             self._bar.initial += n
@@ -110,7 +110,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         if self._is_terminal:
-            # What a person's own code prints stands above the bar.
+            # Output of the user's own code goes above the bar.
             self._printing.enter_context(redirect_stdout(cast("TextIO", DummyTqdmFile(sys.stdout))))
         return self
 

@@ -1,4 +1,4 @@
-"""What `sources`, `download` and `preprocess` make: facts, files and arrays."""
+"""The files that `sources`, `download` and `preprocess` write: facts about the data, and arrays."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ InputDtype = Literal["uint8", "float32", "int32"]
 
 @dataclass(frozen=True)
 class RawFile:
-    """One file of `data/raw`, its content fixed by the hash."""
+    """A file in `data/raw`, whose hash fixes its content."""
 
     name: str
     n_bytes: int
@@ -25,13 +25,13 @@ class RawFile:
 
 @dataclass(frozen=True)
 class Source:
-    """Which data set lies in `data/raw` and where it comes from.
+    """Which data set is in `data/raw`, and where it comes from.
 
     `format` is `idx`, the four gzipped files of MNIST and its relatives under their published
     names; `npz`, one file of arrays; or `table`, one CSV or Parquet file, or two with the training
-    part first, whose column `target` is to be predicted. `origin` holds the mirrors that publish
-    the files, or says how the arrays were made; the mirror that happened to answer changes no byte.
-    `class_names` are empty where they are what the targets hold.
+    part first, in which the column `target` is to be predicted. `origin` lists the mirrors that
+    publish the files, whichever of them answered, or says how the arrays were made. `class_names`
+    is empty if the targets themselves hold the names.
     """
 
     dataset: str
@@ -46,9 +46,9 @@ class Source:
 class RawArrays:
     """A whole data set before the validation split.
 
-    Inputs are `(n, ...)` of `uint8`, `float32` or `int32`; targets `(n,)` classes, as indices of
-    `Source.class_names` or as what names them, or `(n,)` or `(n, n_outputs)` numbers. Both are of
-    no examples where there is no test part.
+    Inputs are `(n, ...)` of `uint8`, `float32` or `int32`. Targets are `(n,)` classes, given as
+    indices of `Source.class_names` or by their names, or `(n,)` or `(n, n_outputs)` numbers. The
+    test arrays are empty if the data set has no test part.
     """
 
     train_inputs: Array
@@ -59,10 +59,10 @@ class RawArrays:
 
 @dataclass(frozen=True)
 class Examples:
-    """One split.
+    """The examples of one split.
 
-    Inputs `(n, ...)` of `uint8`, `float32` or `int32`; targets `(n,) int32`, indices of the class
-    names, or `(n, n_outputs) float32`.
+    Inputs are `(n, ...)` of `uint8`, `float32` or `int32`; targets are `(n,) int32`, indices of the
+    class names, or `(n, n_outputs) float32`.
     """
 
     inputs: Array
@@ -71,12 +71,12 @@ class Examples:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What brings inputs, and the targets of a regression, to about the size of 1.
+    """How inputs, and the targets of a regression, are scaled to about the size of 1.
 
-    Fitted on the training split. Scaled inputs are `inputs * input_scale + input_offset`; each
-    holds one number, one for each entry of the last axis, or none where inputs are left as they
-    are. Targets are `scaled * target_scale + target_offset`, with a number for each output; none
-    for classes.
+    Fitted on the training split. Scaled inputs are `inputs * input_scale + input_offset`; each of
+    the two holds one number, or one for each entry of the last axis, or none if inputs are not
+    scaled. Targets are `scaled * target_scale + target_offset`, with a number for each output; both
+    are empty for classes.
     """
 
     input_scale: tuple[float, ...]
@@ -87,12 +87,12 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is known of the data in `data/processed`.
+    """Describes the data in `data/processed`.
 
-    Of a regression there are no class names, and `n_outputs` values for each example. `features`
-    names the columns of inputs that come from a table, the numbers first; `medians` are what a gap
-    in each of those becomes. `train_counts` and the like are the examples of each class in a split,
-    in the order of `class_names`; `files` are those of `data/raw`.
+    A regression has no class names, and `n_outputs` values for each example. `features` names the
+    columns of inputs that come from a table, numeric ones first; `medians` are the values that fill
+    the gaps in the numeric ones. `train_counts` and the like count the examples of each class in a
+    split, in the order of `class_names`; `files` are those in `data/raw`.
     """
 
     name: str
@@ -116,12 +116,12 @@ class Dataset:
         return "classification" if self.class_names else "regression"
 
 
-# Of data/raw
+# In data/raw
 SOURCE = Json("source.json", Source)
 RAW_ARRAYS = Arrays("arrays.npz", RawArrays)
-# Of data/processed
+# In data/processed
 TRAIN = Arrays("train.npz", Examples)
 VALIDATION = Arrays("validation.npz", Examples)
 TEST = Arrays("test.npz", Examples)
-# Exact, since models are made of its scaling.
+# Exact, because networks are built with its scaling.
 DATASET = Json("dataset.json", Dataset, exact=True)

@@ -1,11 +1,11 @@
-"""Files: atomic writes, and the three kinds that pass between stages.
+"""Files: atomic writes, and the three formats that stages exchange.
 
-A file is declared once, as a value that says its name, its type and how it is coded, and that reads
-and writes itself: `TRIALS = Csv("trials.csv", TrialRow)`, then `TRIALS.read(folder)` and
-`TRIALS.write(folder, rows)`. Equal values give equal bytes under every version of Python.
+A file is declared once, as a value that knows its name, type and format and can read and write it:
+`TRIALS = Csv("trials.csv", TrialRow)`, then `TRIALS.read(folder)` and `TRIALS.write(folder, rows)`.
+Equal values give equal bytes under every version of Python.
 
-DVC believes what its cache holds. So a stage whose outputs DVC keeps ends in `write_digests`, and
-whoever reads them finds out if they are others by now.
+DVC trusts its cache and does not notice damage there. So a stage whose outputs DVC keeps ends with
+`write_digests`, and reading one of its files fails if the content has changed since.
 """
 
 import csv
@@ -35,21 +35,21 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.floating[Any]]
 T = TypeVar("T")
 
-# Measured values are written with so many significant digits, so that a file's bytes say what can
-# be told apart and nothing more.
+# Measured values are written with this many significant digits: enough to tell them apart, without
+# digits that are only noise.
 N_DIGITS = 6
 
 
 def locate_cache(name: str) -> Path:
-    """The folder, outside every stage's outputs, for what should not be made twice."""
+    """A path in `.cache`, outside every stage's outputs, so that DVC does not clear it."""
     return _project() / ".cache" / name
 
 
 def _project() -> Path:
-    """The project's folder.
+    """The project's own folder, also within an experiment.
 
-    A queued experiment, or one with `--temp`, is run by DVC in a copy of the project below its
-    `.dvc`; this is not the copy.
+    DVC runs a queued experiment, or one with `--temp`, in a copy of the project below `.dvc`; this
+    is the original, not the copy.
     """
     inside_dvc = (folder for folder in Path.cwd().parents if folder.name == ".dvc")
     projects = [folder.parent for folder in inside_dvc]
@@ -58,7 +58,7 @@ def _project() -> Path:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Has an error of the block name the file; that of a full disk names none by itself."""
+    """Makes an OSError in the block name the file; a full disk's error names none by itself."""
     try:
         yield
     except OSError as error:
@@ -68,9 +68,9 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to, which takes its place when the block succeeds."""
+    """Yields a temporary path next to `path`, and moves it to `path` when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last, for libraries that go by it.
+    # The suffix stays last, for libraries that choose the format by it.
     temporary = path.with_name(f".{path.stem}.{token_hex(4)}{path.suffix}")
     try:
         with naming(path):
@@ -91,7 +91,7 @@ def write_text(path: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class File(ABC, Generic[T]):
-    """A file of this name, in whichever folder, that holds a value of one type."""
+    """A file of this name, in any folder, that holds a value of one type."""
 
     name: str
 
@@ -99,14 +99,14 @@ class File(ABC, Generic[T]):
         """Reads the folder's file.
 
         Raises:
-            InputError: If it is missing, not what its stage wrote, or holds no such value.
+            InputError: If it is missing, not what its stage wrote, or not of this type.
         """
         path = folder / self.name
         try:
             return self.decode(read_checked(path))
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{path}: not as its stage writes it; run `dvc repro` ({describe_fault(error)})"
+                f"{path}: missing or damaged; run `dvc repro` ({describe_fault(error)})"
             ) from None
 
     def write(self, folder: Path, value: T) -> None:
@@ -114,15 +114,15 @@ class File(ABC, Generic[T]):
 
     @abstractmethod
     def decode(self, content: bytes) -> T:
-        """The value that the bytes stand for.
+        """Decodes the bytes of a file.
 
         Raises:
-            ValueError: If they stand for none.
+            ValueError: If they are not a value of this file's type.
         """
 
     @abstractmethod
     def encode(self, value: T) -> bytes:
-        """The bytes that stand for the value."""
+        """Encodes a value as the bytes of a file."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Json(File[T]):
 
     def decode(self, content: bytes) -> T:
         value = self._adapter.validate_json(content)
-        # What cannot be written, such as a NaN, is not read either.
+        # Refuses what could not have been written, such as a NaN.
         self.encode(value)
         return value
 
@@ -156,10 +156,10 @@ class Json(File[T]):
 
 @dataclass(frozen=True)
 class Csv(File[Sequence[T]]):
-    """A row for each value of the dataclass `kind`, or of a union of some; an empty cell is None.
+    """A row for each value of the dataclass `kind` or of a union of such; an empty cell is None.
 
-    The columns are the fields, of a union those of all its members. Characters that show nothing
-    give way to a mark, since Python's versions write them in different ways.
+    The columns are the fields; for a union, those of all its members. Control characters and the
+    like are replaced, because versions of Python write them in different ways.
     """
 
     kind: type[T]
@@ -196,7 +196,7 @@ class Csv(File[Sequence[T]]):
 
 @dataclass(frozen=True)
 class Arrays(File[T]):
-    """NumPy's `.npz` of the dataclass `kind`, whose fields are arrays or tuples of arrays.
+    """NumPy's `.npz` format for the dataclass `kind`, whose fields are arrays or tuples of arrays.
 
     The i-th array of a tuple is called `FIELD.000i`.
     """
@@ -214,7 +214,7 @@ class Arrays(File[T]):
         value = self.kind(**values)
         # zipfile overlooks damage in parts that it does not need.
         if self.encode(value) != content:
-            raise ValueError("not the bytes that these arrays are written in")
+            raise ValueError("the bytes differ from those that these arrays are written as")
         return value
 
     def encode(self, value: T) -> bytes:
@@ -235,7 +235,7 @@ class Arrays(File[T]):
 def write_archive(members: Mapping[str, bytes]) -> bytes:
     """A ZIP archive, uncompressed, with no date and every header field fixed.
 
-    What Python's versions put there by themselves differs, from one patch to the next.
+    Left to themselves, even patch releases of Python write different headers.
     """
     with BytesIO() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -250,7 +250,7 @@ def write_archive(members: Mapping[str, bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class Digests:
-    """The MD5 of each of a folder's files by name; DVC's cache names its objects by it."""
+    """The MD5 of each file in a folder, by name; objects in DVC's cache are named by it, too."""
 
     md5: Mapping[str, str]
 
@@ -259,12 +259,12 @@ DIGESTS = Json("digests.json", Digests)
 
 
 def write_digests(folder: Path, *names: str) -> None:
-    """Notes what the stage wrote into the folder; the last that it writes there."""
+    """Records what the stage wrote into the folder; call it after all other writes there."""
     DIGESTS.write(folder, Digests({name: _md5((folder / name).read_bytes()) for name in names}))
 
 
 def read_checked(path: Path) -> bytes:
-    """The file's content, compared with the digests that its folder has, if any.
+    """Reads a file and compares it with the digests in its folder, if there are any.
 
     Raises:
         OSError, ValueError: If a file cannot be read.
@@ -320,7 +320,7 @@ def _check_sizes(archive: zipfile.ZipFile, n_bytes: int) -> None:
 
 
 def _read_npy(content: bytes) -> npt.NDArray[Any]:
-    """An array of NumPy's format 1.0, which may not be written to."""
+    """A read-only array from the bytes of NumPy's format 1.0."""
     with BytesIO(content) as file:
         np.lib.format.read_magic(file)
         shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)

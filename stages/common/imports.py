@@ -11,14 +11,14 @@ PROJECT = Path(__file__).parents[2]
 
 
 def imported_files(modules: Iterable[Path], root: Path = PROJECT) -> tuple[Path, ...]:
-    """The modules and all that they import from the project, directly or not.
+    """The modules and all that they import from the project, directly or indirectly.
 
     Args:
         modules: Python files below `root`.
-        root: The folder in which imports begin.
+        root: The folder that imports are resolved from.
 
     Returns:
-        Files below `root`, relative to it and in order; of a package also its `__init__.py`.
+        Files below `root`, as sorted relative paths; for a package, its `__init__.py` as well.
 
     Raises:
         OSError, SyntaxError, ValueError: If a module cannot be read.
@@ -35,12 +35,12 @@ def imported_files(modules: Iterable[Path], root: Path = PROJECT) -> tuple[Path,
 def _direct_imports(root: Path, path: Path) -> set[Path]:
     tree = ast.parse((root / path).read_bytes(), path)
     names = {name for node in ast.walk(tree) for name in _imported_names(node, path)}
-    names.add(".".join(path.with_suffix("").parts))  # its own packages
+    names.add(".".join(path.with_suffix("").parts))  # the packages that it is in
     return {file for name in names for file in _files_of(root, name)}
 
 
 def _imported_names(node: ast.AST, path: Path) -> Iterator[str]:
-    """Dotted names of what may be modules: of `from a import b` both `a` and `a.b`."""
+    """Dotted names that may be modules: `from a import b` gives `a.b`, which includes `a`."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):

@@ -1,6 +1,7 @@
-"""Code of the user's own that `params.yaml` names.
+"""The user's own code that `params.yaml` names.
 
-Either `FOLDER/FILE.py:NAME` in one of the project's folders for it, or `package.module:NAME`.
+It is named as `FOLDER/FILE.py:NAME`, in one of the folders for such code, or as
+`package.module:NAME`.
 """
 
 import importlib
@@ -15,7 +16,8 @@ from typing import Any
 
 from stages.common.errors import InputError, one_line, quoted
 from stages.common.imports import PROJECT, imported_files
-from stages.common.params import Model, Optimizer
+from stages.common.optimizer_params import Optimizer
+from stages.common.params import Model
 
 # DVC watches these folders.
 FOLDERS = ("models", "optimizers")
@@ -24,21 +26,21 @@ _MODULE = re.compile(r"(?P<module>[A-Za-z_]\w*(\.\w+){0,20}):(?P<name>\w{1,80})"
 
 
 def is_own(reference: str) -> bool:
-    """Whether the text names own code rather than a class of Keras's."""
+    """Whether the text names the user's own code rather than something built in."""
     return ":" in reference
 
 
 def own_files(key: str, reference: str, root: Path = PROJECT) -> tuple[Path, ...]:
-    """The files that own code imports, its own file included; none for Keras's.
+    """The files that the user's own code imports, including itself; none for a built-in name.
 
     Args:
-        key: Of `params.yaml`, for messages.
-        reference: `FOLDER/FILE.py:NAME`, `package.module:NAME`, or a name of Keras's.
+        key: The key of `params.yaml`, for messages.
+        reference: `FOLDER/FILE.py:NAME`, `package.module:NAME`, or a built-in name.
         root: The project's folder.
 
     Returns:
-        Paths relative to `root`, of all that is imported from the project. Of an installed package
-        the module's own file alone, as it is found.
+        Paths relative to `root` of everything that is imported from the project. For an installed
+        package, only the absolute path of the module's own file.
 
     Raises:
         InputError: If there is no such file, it cannot be parsed, or DVC would not notice an edit.
@@ -64,19 +66,19 @@ def own_files(key: str, reference: str, root: Path = PROJECT) -> tuple[Path, ...
 
 
 def trial_files(name: str, model: Model, optimizer: Optimizer) -> tuple[Path, ...]:
-    """The own files that the trials of the optimizer of this name run; errors as above."""
+    """The files of the user's own code that this optimizer's trials run; errors as above."""
     files = own_files("model.name", model.name)
     others = own_files(f"optimizers.{name}.class_name", optimizer.class_name)
     return tuple(dict.fromkeys((*files, *others)))
 
 
 def name_of(path: Path) -> str:
-    """A file's name, the same on every machine."""
+    """A name for the file that is the same on every machine."""
     return path.name if path.is_absolute() else str(path)
 
 
 def load_own(key: str, reference: str) -> Any:
-    """The object that the reference names; arguments as above.
+    """Imports the object that the reference names; arguments as above.
 
     Raises:
         InputError: If the file cannot be imported or has no such name.
@@ -99,7 +101,7 @@ def told_in_own_code(key: str, reference: str) -> Iterator[None]:
     """Turns an error of the user's own code into a line that says where it was raised.
 
     Raises:
-        InputError: In the place of any other exception.
+        InputError: In place of any other exception.
     """
     try:
         yield
@@ -117,11 +119,11 @@ def describe(error: BaseException) -> str:
 
 
 def place_in_own_code(error: BaseException) -> str:
-    """` (FILE, line N)` of the last line of own code that the exception came through, if any."""
+    """` (FILE, line N)` for the last line of the user's own code in the traceback, if any."""
     translated = getattr(error, "ag_error_metadata", None)
     frames = [
         *_frames(error.__traceback__),
-        # Of what TensorFlow rewrote before it ran it.
+        # Frames of code that TensorFlow rewrote before running it.
         *((f.filename, f.lineno) for f in getattr(translated, "translated_stack", ())),
     ]
     own = [
@@ -142,7 +144,9 @@ def _where(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
     *_, (name, line) = _frames(error.__traceback__)
-    if Path(name).is_relative_to(PROJECT / "stages"):  # of the call, such as a wrong argument's
+    if Path(name).is_relative_to(
+        PROJECT / "stages"
+    ):  # the call failed, such as by a wrong argument
         return ""
     return f" ({name}, line {line})"
 
@@ -152,7 +156,7 @@ def _frames(trace: TracebackType | None) -> list[tuple[str, int | None]]:
 
 
 def _locate(key: str, reference: str, root: Path) -> Path:
-    """The file, relative to `root` where it lies in a folder for own code."""
+    """The file: relative to `root` if it is in a folder for the user's code, else absolute."""
     if match := _FILE.fullmatch(reference):
         path = Path(match["path"])
         if path.parts[0] in FOLDERS:

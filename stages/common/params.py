@@ -7,12 +7,11 @@ JSON schema that editors use.
 import difflib
 import json
 import sys
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from itertools import pairwise
-from math import isfinite
+from math import inf, prod
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -20,7 +19,6 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    PositiveFloat,
     PositiveInt,
     StringConstraints,
     Tag,
@@ -32,138 +30,119 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from stages.common.errors import InputError, legible, one_line, shorten
+from stages.common.fields import (
+    MAX_SEED,
+    N_SHOWN,
+    Distinct,
+    Factors,
+    Fraction,
+    Section,
+    Seed,
+    check_distinct,
+    join,
+)
+from stages.common.optimizer_params import Choices, Optimizer, Range, RateSchedule
 
 PARAMS_PATH = Path("params.yaml")
-MAX_SEED = 2**32 - 1
-# Fresh seeds that every optimizer is trained with.
+# How many fresh seeds every optimizer is trained with at first.
 FIRST_LOOK = 10
-# Closer ones would soon be the same to the digits that they are written with.
-_LEAST_STEP = 1.1
-_N_SHOWN = 80
-
 # Short enough for the name of a folder, whatever the alphabet.
 OptimizerName = Annotated[str, StringConstraints(pattern=r"^\w[\w-]*$", max_length=60)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-T = TypeVar("T", int, float)
 
 
-def _join(values: Iterable[float]) -> str:
-    return shorten(", ".join(map(str, values)), _N_SHOWN)
-
-
-def _check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
-    repeated = sorted(value for value, n in Counter(values).items() if n > 1)
-    if repeated:
-        raise ValueError(f"{_join(repeated)} repeated; each may stand once")
-    return values
-
-
-def _check_steps(factors: tuple[float, ...]) -> tuple[float, ...]:
-    for low, high in pairwise(sorted(factors)):
-        if high < low * _LEAST_STEP:
-            raise ValueError(f"{low} and {high} are too close; should differ by a tenth or more")
-    return factors
-
-
-Distinct = Annotated[
-    tuple[T, ...],
-    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
-    AfterValidator(_check_distinct),
-]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Simulated(_Section):
+class Simulated(Section):
     """Seeded class prototypes plus noise, for tests and benchmarks."""
 
     n_train: PositiveInt = Field(description="Examples before the validation split.")
-    n_test: PositiveInt
-    height: PositiveInt
-    width: PositiveInt
-    n_classes: int = Field(ge=2, le=256)
+    n_test: PositiveInt = Field(description="Examples to test on.")
+    height: PositiveInt = Field(description="Height of a picture, in pixels.")
+    width: PositiveInt = Field(description="Width of a picture, in pixels.")
+    n_classes: int = Field(ge=2, le=256, description="Classes, of equal size on average.")
     noise: float = Field(ge=0, description="Standard deviation of the noise, as a fraction of 255.")
-    seed: Seed
+    seed: Seed = Field(description="Seed of the prototypes and the noise.")
 
 
-class Custom(_Section):
-    """Data of the user's own, in `dataset.path`."""
+class Custom(Section):
+    """The user's own data, in `dataset.path`."""
 
     format: Literal["auto", "pictures", "arrays", "table", "idx"] = Field(
-        description="How the data are stored; `auto` looks at what lies there."
+        description="How the data are stored; `auto` tells it from the files."
     )
-    target: str = Field(min_length=1, description="The column of a table that is to be predicted.")
+    target: str = Field(min_length=1, description="The column of a table to predict.")
     resize: Annotated[tuple[PositiveInt, ...], Field(max_length=2)] = Field(
-        description="Height and width that pictures are made; [] for their own size."
+        description="Height and width to resize pictures to; [] keeps their size."
     )
 
 
-class DatasetParams(_Section):
+class DatasetParams(Section):
     name: str = Field(
         description="A data set of stages/download/catalogue.py, or `custom`.",
         examples=["digits", "fashion_mnist", "mnist", "kmnist", "simulated", "custom"],
     )
-    path: str = Field(min_length=1, description="Where the data lie if name is `custom`.")
-    custom: Custom = Field(description="Read only where name is `custom`.")
-    simulated: Simulated = Field(description="Read only where name is `simulated`.")
+    path: str = Field(min_length=1, description="Where the data are if name is `custom`.")
+    custom: Custom = Field(description="Used only if name is `custom`.")
+    simulated: Simulated = Field(description="Used only if name is `simulated`.")
 
 
-class Task(_Section):
+class Task(Section):
     """What is learned, and what it is judged by."""
 
-    name: Literal["classification", "regression"]
+    name: Literal["classification", "regression"] = Field(
+        description="Whether classes or numbers are predicted."
+    )
     loss: str = Field(
-        description="`auto` is the cross-entropy or the squared error; else a loss of Keras's.",
+        description="`auto` is the cross-entropy or the squared error; or name a Keras loss.",
         examples=["auto", "mean_absolute_error", "huber"],
     )
     score: str = Field(
-        description="`auto` is the accuracy or R²; else a metric of Keras's that is a mean over "
+        description="`auto` is the accuracy or R²; or name a Keras metric that is a mean over "
         "examples.",
         examples=["auto", "sparse_top_k_categorical_accuracy", "mean_absolute_error"],
     )
     direction: Literal["auto", "higher", "lower"] = Field(
-        description="Which scores are better; `auto` knows it of Keras's."
+        description="Which scores are better; `auto` knows this for Keras's metrics."
     )
 
 
-class Split(_Section):
-    """How examples are held out, for validation and, where there is no test part, for the test."""
+class Split(Section):
+    """How examples are held out for validation and, if there is no test part, for testing."""
 
-    validation_fraction: Fraction
-    seed: Seed
+    validation_fraction: Fraction = Field(
+        description="Fraction of the training examples; tuning chooses settings by them."
+    )
+    seed: Seed = Field(description="Decides which examples are held out for validation.")
     stratify: bool = Field(description="Keep the classes' proportions in both parts.")
-    test_fraction: Fraction = Field(description="Read only for data without a test part.")
-    test_seed: Seed
+    test_fraction: Fraction = Field(
+        description="Fraction held out for testing; used only for data without a test part."
+    )
+    test_seed: Seed = Field(description="Decides which examples are held out for testing, if any.")
 
 
-class BuiltInModel(_Section):
-    """A network of stages/engine/models.py."""
+class BuiltInModel(Section):
+    """A built-in network, from stages/engine/models.py."""
 
-    name: str = Field(description="A network of `MODELS` there.", examples=["mlp", "cnn"])
+    name: str = Field(description="A key of `MODELS` in that file.", examples=["mlp", "cnn"])
     hidden_units: tuple[PositiveInt, ...] = Field(
         description="Width of each dense hidden layer; [] for none."
     )
-    activation: Literal["relu", "sigmoid"]
-    dropout: float = Field(ge=0, lt=1, description="Rate after each dense hidden layer.")
+    activation: Literal["relu", "sigmoid"] = Field(description="Activation of the hidden layers.")
+    dropout: float = Field(ge=0, lt=1, description="Dropout rate after each dense hidden layer.")
 
 
 class OwnModel(BaseModel):
-    """A function of the user's own that builds a network; the other keys are its arguments."""
+    """The user's own function that builds a network; the other keys are its arguments."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
     name: str = Field(
         pattern=":",
-        description="FILE.py:FUNCTION below models/, or package.module:FUNCTION.",
+        description="models/FILE.py:FUNCTION or package.module:FUNCTION.",
         examples=["models/resnet.py:build"],
     )
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the function is called with, beside the shapes."""
+        """What the function is called with besides the shapes."""
         return dict(self.model_extra or {})
 
 
@@ -178,43 +157,47 @@ Model = Annotated[
 ]
 
 
-class Train(_Section):
-    epochs: PositiveInt
-    batch_size: PositiveInt
+class Train(Section):
+    epochs: PositiveInt = Field(description="How often a trial goes through the training examples.")
+    batch_size: PositiveInt = Field(description="Number of examples in a step.")
+    schedule: RateSchedule = Field(
+        description="How the learning rate changes, for every optimizer without its own schedule."
+    )
     jit_compile: Literal["auto", True, False] = Field(
-        description="XLA: `auto` is on without convolutions and dropout, or on a GPU."
+        description="Whether XLA compiles the training; `auto` does so on a GPU, and for networks "
+        "without convolutions and dropout."
     )
 
 
-class Tuning(_Section):
-    """The budget that each optimizer is tuned with, the same for every one."""
+class Tuning(Section):
+    """The budget for tuning, the same for every optimizer."""
 
-    learning_rate_factors: Annotated[Distinct[PositiveFloat], AfterValidator(_check_steps)] = Field(
+    learning_rate_factors: Factors = Field(
         description="The first settings: multiples of each optimizer's own learning_rate."
     )
     n_settings: int = Field(
         ge=1,
         le=24,
-        description="Settings in all; those after the first lie beyond or around the best.",
+        description="Number of settings in all; the later ones lie beyond or around the best.",
     )
     seeds: Distinct[Seed] = Field(description="Every setting is trained with these.")
-    final_seeds: Annotated[tuple[Seed, ...], AfterValidator(_check_distinct)] = Field(
+    final_seeds: Annotated[tuple[Seed, ...], AfterValidator(check_distinct)] = Field(
         description="The three best settings are trained with these as well."
     )
 
 
-class Confirmation(_Section):
+class Confirmation(Section):
     """Fresh seeds, which tuning never saw."""
 
     first_seed: Seed = Field(description="Fresh seeds are this one and those after it.")
     at_most: int = Field(
         ge=FIRST_LOOK,
-        description="Fresh seeds for an optimizer, unless the answer stands earlier. The race is "
-        "looked at with 10, 15, 20, 30, 40, 60, 80, 120, 160, ... of them.",
+        description="The most fresh seeds for an optimizer; fewer if the answer is clear earlier. "
+        "The race is judged after 10, 15, 20, 30, 40, 60, 80, 120, 160, ... of them.",
     )
 
 
-class ComparisonParams(_Section):
+class ComparisonParams(Section):
     confidence: Fraction = Field(
         description="Level of the intervals; tests are made at 1 - confidence."
     )
@@ -222,43 +205,10 @@ class ComparisonParams(_Section):
     target: Annotated[
         Annotated[Literal["auto"], Tag("auto")] | Annotated[float, Tag("number")],
         Discriminator(lambda value: "auto" if value == "auto" else "number"),
-    ] = Field(description="Validation score to be reached: a number, or `auto`.")
+    ] = Field(description="The validation score to reach: a number, or `auto`.")
 
 
-class _KerasObject(BaseModel):
-    """A Keras class with its arguments, which only Keras can check."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
-
-    class_name: str = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _check_finite(self) -> "_KerasObject":
-        for key, value in self.arguments.items():
-            if isinstance(value, float) and not isfinite(value):
-                raise ValueError(f"{shorten(key, _N_SHOWN)} should be a finite number")
-        return self
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The entry's further keys: Keras's own argument names with their values."""
-        return dict(self.model_extra or {})
-
-
-class Schedule(_KerasObject):
-    """A class of `keras.optimizers.schedules`."""
-
-
-class Optimizer(_KerasObject):
-    """A class of `keras.optimizers`."""
-
-    learning_rate: Annotated[
-        Annotated[PositiveFloat, Tag("number")] | Annotated[Schedule, Tag("schedule")],
-        Discriminator(lambda value: "schedule" if isinstance(value, dict | Schedule) else "number"),
-    ]
-
-
-class Params(_Section):
+class Params(Section):
     """Every knob of the experiment."""
 
     dataset: DatasetParams
@@ -274,15 +224,25 @@ class Params(_Section):
     @model_validator(mode="after")
     def _check_budget(self) -> "Params":
         tuning, confirmation = self.tuning, self.confirmation
-        n_first = len(tuning.learning_rate_factors)
-        if tuning.n_settings < n_first:
-            raise ValueError(
-                f"tuning.n_settings: should be at least {n_first}, the number of "
-                f"learning_rate_factors (is {tuning.n_settings})"
-            )
+        for key, factors in (
+            ("tuning", tuning.learning_rate_factors),
+            *((f"optimizers.{n}", o.learning_rate_factors) for n, o in self.optimizers.items()),
+        ):
+            if factors and tuning.n_settings < len(factors):
+                raise ValueError(
+                    f"tuning.n_settings: should be at least {len(factors)}, the number of "
+                    f"{key}.learning_rate_factors (is {tuning.n_settings})"
+                )
+        for name, optimizer in self.optimizers.items():
+            n_points = count_points(optimizer, tuning)
+            if n_points < tuning.n_settings:
+                raise ValueError(
+                    f"optimizers.{name}.search: has {n_points} settings, fewer than "
+                    f"tuning.n_settings ({tuning.n_settings}); search a range as well"
+                )
         repeated = sorted(set(tuning.seeds) & set(tuning.final_seeds))
         if repeated:
-            raise ValueError(f"tuning.final_seeds: {_join(repeated)} stand in tuning.seeds already")
+            raise ValueError(f"tuning.final_seeds: {join(repeated)} are in tuning.seeds already")
         last = confirmation.first_seed + confirmation.at_most - 1
         if last > MAX_SEED:
             raise ValueError(f"confirmation: seeds go to {last}, should be at most {MAX_SEED}")
@@ -291,9 +251,24 @@ class Params(_Section):
         if shared:
             raise ValueError(
                 f"confirmation.first_seed: the {confirmation.at_most} seeds from there should be "
-                f"ones that tuning never saw, not {_join(shared)}"
+                f"ones that tuning never saw, not {join(shared)}"
             )
         return self
+
+
+def choose_arguments(params: Params, name: str, arguments: Mapping[str, Any]) -> Params:
+    """The same parameters with these values for the arguments that the optimizer's search tries."""
+    chosen = params.optimizers[name].with_arguments(arguments)
+    return params.model_copy(update={"optimizers": {**params.optimizers, name: chosen}})
+
+
+def count_points(optimizer: Optimizer, tuning: Tuning) -> float:
+    """How many different settings the optimizer's search space has, the configured one included."""
+    factors = optimizer.learning_rate_factors or tuning.learning_rate_factors
+    dimensions = optimizer.search.values()
+    if not dimensions or len(factors) > 1 or any(isinstance(d, Range) for d in dimensions):
+        return inf
+    return prod(len(set(d.choices)) for d in dimensions if isinstance(d, Choices)) + 1
 
 
 def fresh_seeds(confirmation: Confirmation, n: int) -> tuple[int, ...]:
@@ -330,8 +305,8 @@ def read_yaml(content: bytes) -> Any:
     """The value of a YAML 1.2 document, read as DVC reads it; dates and the like become text.
 
     Raises:
-        ValueError: If it is not valid YAML, nothing that JSON can hold, or has a key that YAML
-            takes for something else than text.
+        ValueError: If it is not valid YAML, cannot be written as JSON, or has a key that YAML does
+            not read as text.
     """
     try:
         loaded = YAML(typ="safe").load(content)
@@ -349,8 +324,8 @@ def _check_keys(value: Any) -> None:
     elif isinstance(value, dict):
         for key, entry in value.items():
             if not isinstance(key, str):
-                text = shorten(json.dumps(key, default=str), _N_SHOWN)
-                raise ValueError(f"the key {text} is no text in YAML; put it in quotes")  # noqa: TRY004
+                text = shorten(json.dumps(key, default=str), N_SHOWN)
+                raise ValueError(f"the key {text} is not text in YAML; put it in quotes")  # noqa: TRY004
             _check_keys(entry)
 
 
@@ -360,12 +335,14 @@ def schema() -> str:
 
 
 def _describe(fault: ErrorDetails) -> str:
-    # Behind the keys of two kinds of value pydantic names the kind, which is no key of the file.
+    # After a key with two kinds of value, pydantic names the kind, which is not a key of the file.
     of_two_kinds = {"learning_rate", "target", "model"}
     parts = [str(part) for part in fault["loc"] if part != "[key]"]
+    if parts[2:3] == ["search"]:
+        del parts[4:5]
     location = [part for before, part in pairwise(("", *parts)) if before not in of_two_kinds]
     message = fault["msg"]
-    given = shorten(json.dumps(fault["input"], ensure_ascii=False, default=str), _N_SHOWN)
+    given = shorten(json.dumps(fault["input"], ensure_ascii=False, default=str), N_SHOWN)
     match fault["type"]:
         case "value_error" if not location:
             return shorten(message.removeprefix("Value error, "))
@@ -381,18 +358,21 @@ def _describe(fault: ErrorDetails) -> str:
         case "tuple_type":
             message = f"should be a list (is {given})"
         case "string_pattern_mismatch":
-            message = "no name for a stage; use letters, digits, _ and -, and no - at the beginning"
+            message = "not a valid name; use letters, digits, _ and -, and do not begin with -"
         case "too_short":
             message = "empty; give at least one"
         case _:
             message = message.replace("Input should", "should").removeprefix("Value error, ")
             message = f"{message} (is {given})"
-    key = ".".join(shorten(part, _N_SHOWN) for part in location) or "the file"
+    key = ".".join(shorten(part, N_SHOWN) for part in location) or "the file"
     return f"{key}: {shorten(message)}"
 
 
 def _keys_of(location: list[str]) -> list[str]:
     section: Any = Params
+    if location[:1] == ["optimizers"]:
+        section = {"schedule": RateSchedule, "search": Range}[location[2]]
+        return list(section.model_fields)
     for part in location:
         section = BuiltInModel if part == "model" else section.model_fields[part].annotation
     return list(section.model_fields)

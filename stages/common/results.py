@@ -1,4 +1,4 @@
-"""What `evaluate` makes of all runs: `metrics.json`, and the files of `evaluation` and `plots`."""
+"""The files that `evaluate` writes: `metrics.json`, and those in `evaluation` and `plots`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ REPORT = Path("report")
 class Estimate:
     """A mean over seeds with its confidence interval.
 
-    None where there is too little to tell: no mean without a value, no interval below two.
+    Values are None if there is too little data: no mean without a value, no interval below two.
     """
 
     mean: float | None
@@ -33,8 +33,8 @@ class Estimate:
 class Confirmed:
     """What the confirmation trials at one setting reached.
 
-    Estimates are over the completed trials, of the last epoch; `best_validation_score` is of
-    each trial's own best epoch. `n_failed` counts the others, which diverged or ended in an error.
+    Estimates are over the completed trials and of the last epoch; only `best_validation_score` is
+    of each trial's own best epoch. `n_failed` counts trials that diverged or ended in an error.
     """
 
     learning_rate: float
@@ -48,14 +48,15 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Criteria:
-    """What else the trials say of an optimizer.
+    """What else the trials tell about an optimizer.
 
-    `epochs_reached` has the epoch, in ascending order, of each trial with the first fresh seeds
-    that reached the target, of `n_trials`; `epochs_to_target` and `steps_to_target` are medians
-    over all of them, None where half or more never did. `rate_low` and `rate_high` bound the
-    learning rates around the tuned one whose mean validation score lies within the margin of its.
-    `failed_share` is of all trials. `state_per_parameter` counts the numbers that the optimizer
-    keeps for each weight.
+    Of the `n_trials` trials with the first fresh seeds, `epochs_reached` lists in ascending order
+    the epochs at which they reached the target; those that never did are missing from it.
+    `epochs_to_target` and `steps_to_target` are medians over all of them, None if half or more
+    never did. `rate_low` and `rate_high` bound the learning rates around the tuned one whose mean
+    validation score is within the margin of the tuned one's. `failed_share` is the fraction of all
+    trials that did not complete. `state_per_parameter` counts the numbers that the optimizer keeps
+    for each weight.
     """
 
     epochs_reached: tuple[int, ...]
@@ -70,7 +71,7 @@ class Criteria:
 
 @dataclass(frozen=True)
 class OptimizerResult:
-    """One optimizer: at the learning rate that tuning chose, and at that of params.yaml."""
+    """One optimizer, at the learning rate that tuning chose and at the one in params.yaml."""
 
     class_name: str
     tuned: Confirmed
@@ -84,13 +85,13 @@ Choice = Literal["tuned", "configured", "both", "neither"]
 
 @dataclass(frozen=True)
 class PairTest:
-    """What is shown of two optimizers at their tuned rates, `first` ahead of `second`.
+    """The test of two optimizers at their tuned rates, with `first` ahead of `second`.
 
-    `mean_difference` in test score is positive where the first is better, and paired over the seeds
-    that both completed, of `n_seeds`; None below two, and below 0 where the first is ahead by
-    failing less. `low` and `high` bound it at the level of the test. `p` is two-sided and of the
-    last look alone; it counts where it is at most `nominal`, the level that is left there for this
-    pair.
+    `mean_difference` is in test score, positive if the first is better, and over those of the
+    `n_seeds` shared seeds that both completed. It is None with fewer than two of them, and below 0
+    if the first is ahead because it fails less often. `low` and `high` bound it at the level of the
+    test. `p` is two-sided and of the last look alone; the pair differs significantly if `p` is at
+    most `nominal`, the level that is left for this pair at that look.
     """
 
     first: str
@@ -106,10 +107,10 @@ class PairTest:
 
 @dataclass(frozen=True)
 class Pair(PairTest):
-    """A test of two optimizers, and what else is said of them.
+    """The test of two optimizers, and what else is known about the pair.
 
-    `probability_of_improvement` is that of a trial of `first` to beat one of `second`, where a
-    failed one loses. `test_set_half_width` is how far the choice of test examples alone may move
+    `probability_of_improvement` is the probability that a trial of `first` beats one of `second`; a
+    failed trial loses. `test_set_half_width` is how far the choice of test examples alone may move
     the difference.
     """
 
@@ -119,9 +120,9 @@ class Pair(PairTest):
 
 @dataclass(frozen=True)
 class Look:
-    """A judgement of the race after so many seeds.
+    """The state of the race after `n_seeds` seeds.
 
-    `bound` is how far one of `racing` may be ahead of `leader`, None where that is unknown;
+    `bound` is how far one of `racing` may be ahead of `leader`, None if that is unknown;
     `beaten` were found to be behind, or to fail more often, and were not trained any further.
     """
 
@@ -144,11 +145,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that is said of the optimizers, the one to take first, then by the ranking.
+    """The whole comparison; `optimizers` has the one to take first, the others follow by rank.
 
-    `best` is None where every trial failed. Another optimizer may be ahead of it by `bound` at
-    most, None where that is unknown. `verdict` says so in a sentence, `details` what else belongs
-    to it. `target` is a validation score. `n_steps` counts updates of all trials.
+    `best` is None if every trial failed. Another optimizer may be ahead of it by at most `bound`,
+    None if that is unknown. `verdict` says so in a sentence, and `details` adds what belongs to it.
+    `target` is a validation score. `n_steps` counts the updates of all trials.
     """
 
     dataset: Dataset
@@ -173,12 +174,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """Test pictures that the ranking's first optimizer got wrong; none where data are no pictures.
+    """Test pictures that the first optimizer of the ranking got wrong; none for other data.
 
-    Those that most of its confirmation trials at the tuned rate mistook, most often first: pictures
-    `(n, height, width, channels) uint8`, where 255 is the training split's largest value; `actual`
-    and `predicted`, the most frequent mistake, index the class names; `n_wrong` counts the trials.
-    All of these `(n,)`.
+    They are those that most of its confirmation trials at the tuned rate got wrong, most often
+    first. `pictures` are `(n, height, width, channels) uint8`, where 255 is the training split's
+    largest value. The others are `(n,)`: `actual` and `predicted`, the most frequent mistake, index
+    the class names; `n_wrong` counts the trials.
     """
 
     pictures: UInt8Array
@@ -188,7 +189,7 @@ class Mistakes:
 
 
 def _called(*names: str) -> Any:
-    """A field under its name or an earlier one."""
+    """A field that is read under its present name or an earlier one."""
     return Field(validation_alias=AliasChoices(*names))
 
 
@@ -210,7 +211,7 @@ class OptimizerMetrics:
 class Metrics:
     """What `dvc metrics` shows; an earlier commit's file may lack some of it.
 
-    `best` is None where there is none, empty where the file has no such key.
+    `best` is None if there is none, and empty if the file has no such key.
     """
 
     best: str | None = ""
@@ -222,9 +223,10 @@ class Metrics:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One score after an epoch.
+    """Loss and score after an epoch.
 
-    Over the completed confirmation trials at the tuned rate: mean, lowest and highest.
+    The mean, and the lowest and highest score, over the completed confirmation trials at the tuned
+    rate.
     """
 
     optimizer: str
@@ -248,8 +250,9 @@ class ScorePoint:
 
 @dataclass(frozen=True)
 class TuningPoint:
-    """One learning rate of an optimizer's grid.
+    """One setting of an optimizer's tuning: a learning rate, and what else was searched.
 
+    `arguments` are the searched ones, such as `momentum=0.9; nesterov=True`; None without any.
     `validation_score` is the mean over the completed tuning trials, None without any;
     `choice` says which rate is `tuned`, which `configured`, and which `both`.
     """
@@ -261,14 +264,15 @@ class TuningPoint:
     n_trials: int
     n_failed: int
     choice: Choice
+    arguments: str | None = None
 
 
 @dataclass(frozen=True)
 class ConfusionCell:
-    """What an optimizer's networks take a class for.
+    """A cell of an optimizer's confusion matrix.
 
-    `share` is the fraction of the test examples of class `actual` that are taken for `predicted`,
-    over the optimizer's completed confirmation trials at the tuned rate.
+    `share` is the fraction of the test examples of class `actual` that are predicted as
+    `predicted`, over the optimizer's completed confirmation trials at the tuned rate.
     """
 
     optimizer: str
@@ -279,10 +283,10 @@ class ConfusionCell:
 
 @dataclass(frozen=True)
 class FittedPoint:
-    """A test example and what the networks of the ranking's first optimizer make of it.
+    """A test example and its predictions by the networks of the ranking's first optimizer.
 
-    Over its completed confirmation trials at the tuned rate: mean, lowest and highest. `output` is
-    the place of the value where there are several for an example.
+    They are the mean, lowest and highest over its completed confirmation trials at the tuned rate.
+    `output` is the position of the value if there are several for an example.
     """
 
     optimizer: str
@@ -293,13 +297,13 @@ class FittedPoint:
     predicted_high: float
 
 
-# Of the project's folder
+# In the project's folder
 METRICS = Json("metrics.json", Metrics)
-# Of evaluation
+# In evaluation
 COMPARISON = Json("comparison.json", Comparison)
 PAIRS = Csv("pairs.csv", Pair)
 MISTAKES = Arrays("mistakes.npz", Mistakes)
-# Of plots
+# In plots
 CURVES = Csv("curves.csv", CurvePoint)
 SCORES = Csv("scores.csv", ScorePoint)
 TUNING = Csv("tuning.csv", TuningPoint)

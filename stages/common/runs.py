@@ -1,7 +1,7 @@
-"""What `train` makes of one optimizer: the files of `runs/NAME` and `weights/NAME`."""
+"""The files that `train` writes for one optimizer, in `runs/NAME` and `weights/NAME`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,9 +15,9 @@ Phase = Literal["tuning", "confirmation"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
-    """One trial, whatever became of it.
+    """One trial, whatever its outcome.
 
-    `setting` is its place in `Run.settings`; the learning rate there is repeated for readers.
+    `setting` is an index of `Run.settings`; the learning rate there is repeated here for readers.
     `n_epochs` and `n_steps` count what was run.
     """
 
@@ -31,7 +31,7 @@ class _Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Completed(_Row):
-    """A trial that was trained to its end; scores are of the last epoch.
+    """A trial that was trained to the end; scores are of the last epoch.
 
     Cross-entropies are in nats. Training losses and scores are means over the epoch's minibatches,
     each before its update. `best_epoch` is that of the best validation score.
@@ -48,14 +48,14 @@ class Completed(_Row):
 
 @dataclass(frozen=True, kw_only=True)
 class Diverged(_Row):
-    """A trial that ended at a loss or a weight that is not finite."""
+    """A trial that ended because a loss, score or weight was not finite."""
 
     outcome: Literal["diverged"] = "diverged"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failed(_Row):
-    """A trial that an error ended; `reason` is its text."""
+    """A trial that ended with an error; `reason` is the error's text."""
 
     outcome: Literal["failed"] = "failed"
     reason: str
@@ -66,7 +66,7 @@ TrialRow = Completed | Diverged | Failed
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One epoch of a trial, scored as `Completed` is; none where the loss is not finite."""
+    """One epoch of a trial, scored like `Completed`; an epoch that is not finite has no row."""
 
     phase: Phase
     setting: int
@@ -82,22 +82,24 @@ class EpochRow:
 class Setting:
     """A point of the optimizer's search space.
 
-    The rate is `learning_rate_factor` times the configured one; of a schedule, about its largest.
+    `learning_rate` is `learning_rate_factor` times the configured one; for a schedule, about its
+    largest rate. `arguments` are the searched ones, which replace those configured.
     """
 
     learning_rate_factor: float
     learning_rate: float
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What trained.
+    """What was trained.
 
-    `optimizer` is Keras's full configuration, defaults included, but for the learning rate.
-    `tuned` and `configured` are places in `settings`: what tuning chose and what `params.yaml` has.
-    `n_state` counts the numbers that the optimizer keeps for the `n_parameters` weights.
-    `versions` are of the packages that compute the numbers, `own` is a digest of the user's own
-    code that the trials ran, empty without any.
+    `optimizer` is Keras's full configuration, defaults included, without the learning rate. `tuned`
+    and `configured` are indices of `settings`: what tuning chose, and what `params.yaml` has.
+    `n_state` counts the numbers that the optimizer keeps for the `n_parameters` weights. `versions`
+    are those of the packages that compute the numbers. `own` is a digest of the user's own code
+    that the trials ran, empty if there is none.
     """
 
     class_name: str
@@ -116,7 +118,7 @@ class Run:
 class Weights:
     """The final weights of the completed confirmation trials.
 
-    `settings`, places in `Run.settings`, and `seeds` are `(n_trials,)`; `arrays` holds one
+    `settings`, indices of `Run.settings`, and `seeds` are `(n_trials,)`; `arrays` holds one
     `(n_trials, ...) float32` per weight, in the order of `keras.Model.weights`.
     """
 
@@ -125,11 +127,11 @@ class Weights:
     arrays: tuple[FloatArray, ...]
 
 
-# Of runs/NAME
+# In runs/NAME
 TRIALS = Csv("trials.csv", cast("type[TrialRow]", TrialRow))
 EPOCHS = Csv("curves.csv", EpochRow)
-# Exact, since the race goes on at the tuned setting.
+# Exact, because the race trains further seeds at the tuned setting.
 RUN = Json("run.json", Run, exact=True)
 MODEL = "model.keras"
-# Of weights/NAME
+# In weights/NAME
 WEIGHTS = Arrays("weights.npz", Weights)

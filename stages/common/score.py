@@ -1,4 +1,4 @@
-"""What trials are judged by: accuracy, R² or a metric of Keras's."""
+"""What trials are judged by: accuracy, R² or a Keras metric."""
 
 import re
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from stages.common.params import Task
 
 ACCURACY = "accuracy"
 R2 = "r2_score"
-# Keras's metrics of which more is better, by the ends of their names, and how far they reach.
+# Keras's metrics where higher is better, by the end of the name: the lowest and highest value.
 _HIGHER = {
     "accuracy": (0.0, 1.0),
     "similarity": (-1.0, 1.0),
     "correlation": (-1.0, 1.0),
     R2: (-inf, 1.0),
 }
-# The others are errors, which no score is below 0 of, but for this one.
+# All others are errors, which are never below 0, except this one.
 _UNBOUNDED = "poisson"
 _SHOWN = {R2: "R²"}
 
 
 @dataclass(frozen=True)
 class Score:
-    """What the run's score is.
+    """The score that trials are judged by.
 
-    `keras_name` is Keras's, `name` that for readers. `sign` is 1 where a higher score is better and
-    -1 where a lower one is. `is_count` tells that each example is either right or wrong.
+    `keras_name` is its name in Keras, `name` the one for readers. `sign` is 1 if a higher score is
+    better and -1 if a lower one is. `is_count` is true if each example is either right or wrong.
     """
 
     keras_name: str
@@ -36,20 +36,20 @@ class Score:
 
     @property
     def lowest(self) -> float:
-        """What no score can be below."""
+        """The lowest value that the score can have."""
         return _reach(self.keras_name)[0]
 
     @property
     def highest(self) -> float:
-        """What no score can be above."""
+        """The highest value that the score can have."""
         return _reach(self.keras_name)[1]
 
     def resolution(self, n: int) -> float:
-        """The step in which a mean over n examples can change; 0 where it is as good as none."""
+        """The smallest change of a mean over n examples; 0 if the score is continuous."""
         return 1 / n if self.is_count else 0.0
 
     def merit(self, value: float) -> float:
-        """The greater, the better."""
+        """The value, negated if a lower score is better: the greater, the better."""
         return self.sign * value
 
 

@@ -11,7 +11,7 @@ from stages.common.memory import check_fits
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What UCI's data sets and others write for a missing value, beside what Arrow knows.
+# What UCI's data sets and others write for a missing value, besides what Arrow knows.
 _MISSING = ("?", " ?", " ")
 # What pandas calls an index that has no name, in CSV and in Parquet.
 _INDEX_NAMES = ("", "__index_level_0__")
@@ -22,14 +22,14 @@ def parse_table(path: Path, content: bytes, target: str, texts: Collection[str] 
     """Reads a table and checks its columns.
 
     Args:
-        path: Its ending says which format; CSV has commas, a line of names and UTF-8.
-        content: What the file holds.
+        path: Its suffix tells the format. CSV is in UTF-8, with commas and a header line.
+        content: The file's bytes.
         target: A column that has to be there.
         texts: Columns of a CSV file that are text, even where they look like numbers.
 
     Raises:
         InputError: If it cannot be read, has fewer than two rows, no target, no other column, or a
-            column without a name of its own.
+            column without a unique name.
     """
     try:
         table = (_parse_csv if path.suffix.lower() == ".csv" else _parse_parquet)(
@@ -41,7 +41,7 @@ def parse_table(path: Path, content: bytes, target: str, texts: Collection[str] 
         raise
     except Exception as error:  # noqa: BLE001, damaged bytes make Arrow raise many kinds
         fault = one_line(error) or type(error).__name__
-        raise InputError(f"{path}: no readable table ({fault}); save it anew") from None
+        raise InputError(f"{path}: not a readable table ({fault}); save it again") from None
     _check_columns(path, columns, target)
     if table.num_rows < 2:
         raise InputError(f"{path}: {table.num_rows} rows below the names; needs two or more")
@@ -54,7 +54,7 @@ def _parse_csv(path: Path, content: bytes, texts: Collection[str]) -> "pa.Table"
 
     table = csv.read_csv(
         pa.BufferReader(content),
-        # One block, since Arrow tells the columns' types by the first.
+        # One block, because Arrow infers the columns' types from the first.
         csv.ReadOptions(use_threads=False, block_size=min(len(content) + 1, _LARGEST_BLOCK)),
         csv.ParseOptions(newlines_in_values=True),
         csv.ConvertOptions(

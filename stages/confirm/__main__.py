@@ -1,4 +1,4 @@
-"""`python -m stages.confirm`: trains further fresh seeds until one optimizer can be taken."""
+"""`python -m stages.confirm`: trains further fresh seeds until one optimizer can be chosen."""
 
 from stages.common.confirmation import CONFIRMATION, PREDICTIONS, ROWS
 from stages.common.console import run_stage
@@ -16,7 +16,7 @@ def main() -> None:
     dataset, test = DATASET.read(PROCESSED), TEST.read(PROCESSED)
     data = Data(TRAIN.read(PROCESSED), VALIDATION.read(PROCESSED))
     set_up_tensorflow()
-    # Only now, since this imports Keras.
+    # Only after the setup, because this imports Keras.
     from stages.confirm.race import confirm, read_first_looks, remove_stale_runs
 
     remove_stale_runs(params.optimizers)

@@ -1,4 +1,4 @@
-"""Trains further fresh seeds, of those who need them, until the answer stands."""
+"""Trains the optimizers still in question with further fresh seeds, until the answer is clear."""
 
 import shutil
 import time
@@ -20,8 +20,17 @@ from stages.common.console import Progress, notice
 from stages.common.data import Dataset, Examples
 from stages.common.errors import InputError
 from stages.common.files import FloatArray
-from stages.common.params import FIRST_LOOK, Params, fresh_seeds
-from stages.common.runs import ALL_WEIGHTS, RUN, RUNS, TRIALS, WEIGHTS, Completed, Run
+from stages.common.params import FIRST_LOOK, Params, choose_arguments, fresh_seeds
+from stages.common.runs import (
+    ALL_WEIGHTS,
+    RUN,
+    RUNS,
+    TRIALS,
+    WEIGHTS,
+    Completed,
+    Run,
+    Setting,
+)
 from stages.common.score import score_of
 from stages.confirm.scoring import Scorer, TestScore, gather
 from stages.engine.models import build_network
@@ -35,9 +44,9 @@ from stages.inference.race import Race, Rules, run_race
 
 @dataclass(frozen=True)
 class FirstLook:
-    """What `train` made of an optimizer: its run, and its trials with the first fresh seeds.
+    """What `train` wrote for an optimizer: its run, and its trials with the first fresh seeds.
 
-    At the tuned and at the configured rate, in the order of the seeds.
+    The trials are at the tuned and at the configured rate, in the order of their seeds.
     """
 
     run: Run
@@ -46,7 +55,7 @@ class FirstLook:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """What the stage hands on."""
+    """What the stage writes."""
 
     rows: tuple[ConfirmationRow, ...]
     predictions: Predictions
@@ -55,10 +64,10 @@ class Confirmed:
 def read_first_looks(
     params: Params, runs: Path = RUNS, weights: Path = ALL_WEIGHTS
 ) -> dict[str, FirstLook]:
-    """Reads what `train` made of every optimizer, by name.
+    """Reads what `train` wrote for every optimizer, by name.
 
     Raises:
-        InputError: If a run is missing, damaged, or of other seeds than params.yaml asks for.
+        InputError: If a run is missing or damaged, or has other seeds than params.yaml asks for.
     """
     seeds = fresh_seeds(params.confirmation, FIRST_LOOK)
     names = sorted(params.optimizers)
@@ -73,7 +82,8 @@ def _read_first_look(run_folder: Path, weights_folder: Path, seeds: Sequence[int
     completed = [(row.setting, row.seed) for row in rows if isinstance(row, Completed)]
     if places != completed or planned != [(row.setting, row.seed) for row in rows]:
         raise InputError(
-            f"{run_folder} and {weights_folder} are of other trials; run `dvc repro --force`"
+            f"{run_folder} and {weights_folder} do not have the trials that they should have; run "
+            "`dvc repro --force`"
         )
     weights_of = dict(zip(places, zip(*weights.arrays, strict=True), strict=True))
     results = (TrialResult(row, (), weights_of.get((row.setting, row.seed), ())) for row in rows)
@@ -83,8 +93,8 @@ def _read_first_look(run_folder: Path, weights_folder: Path, seeds: Sequence[int
 def remove_stale_runs(optimizers: Iterable[str], root: Path = Path()) -> None:
     """Removes the runs, and the weights, of optimizers that params.yaml no longer names.
 
-    DVC leaves them behind, and this stage depends on the whole folders, so that they would leave a
-    trace in dvc.lock. DVC's cache still has them: a returning optimizer is not trained again.
+    DVC leaves them behind. This stage depends on the whole folders, so they would end up in
+    dvc.lock. DVC's cache still has them: an optimizer that returns is not trained again.
     """
     files = (
         *(root / RUNS).glob(f"*/{TRIALS.name}"),
@@ -108,8 +118,8 @@ def confirm(
 ) -> Confirmed:
     """Scores the first fresh seeds on the test examples, then runs the race to its end.
 
-    In every round the optimizers that are still in it are trained with the same further seeds, all
-    at once. Settings are fixed before; nothing is chosen by the test examples but who goes on.
+    In every round, the optimizers that are still in the race are trained with the same further
+    seeds, all at once. Settings are fixed beforehand; test scores decide only who stays in it.
 
     Raises:
         InputError: If the workers cannot go on.
@@ -128,7 +138,13 @@ def confirm(
         if not works:
             digest = digest_examples(data.train, data.validation)
             works = {
-                name: plan_work(name, params, dataset, digest, workers.environment)
+                name: plan_work(
+                    name,
+                    choose_arguments(params, name, field.tuned(name).arguments),
+                    dataset,
+                    digest,
+                    workers.environment,
+                )
                 for name in race.racing
             }
             _check_same_code(works, first)
@@ -152,22 +168,22 @@ def _check_same_code(works: Mapping[str, Work], first: Mapping[str, FirstLook]) 
     for name, work in works.items():
         if work.own != first[name].run.own:
             raise InputError(
-                f"runs/{name} was trained with other code of yours than there is now; run "
+                f"runs/{name} was trained with another version of your own code; run "
                 "`dvc repro --force`"
             )
 
 
 def _tell(race: Race, n_optimizers: int) -> None:
     look = race.looks[-1]
-    n_left = len(race.racing)
     bound = "how far another may be ahead is unknown"
     if look.bound is not None:
         bound = f"no other is ahead by more than {rounded_up(look.bound)}"
-    notice(f"{look.n_seeds} seeds: {look.leader} leads; {bound}; {n_left} of {n_optimizers} in")
+    racing = f"{len(race.racing)} of {n_optimizers} still racing"
+    notice(f"{look.n_seeds} seeds: {look.leader} leads; {bound}; {racing}")
 
 
 class _Field:
-    """All optimizers' trials with fresh seeds, scored on the test examples as they come."""
+    """All optimizers' trials with fresh seeds, scored on the test examples as they finish."""
 
     def __init__(
         self,
@@ -187,13 +203,18 @@ class _Field:
                 self.add(name, result)
 
     def scores(self) -> dict[str, FloatArray]:
-        """Test scores at the tuned rate by seed; the greater, the better."""
-        return {name: self._sign * scores_by_seed(self._tuned(name)) for name in self._first}
+        """Test scores at the tuned rate by seed, negated if lower is better."""
+        return {name: self._sign * scores_by_seed(self._tuned_rows(name)) for name in self._first}
 
     def trial(self, name: str, seed: int) -> Trial:
-        """A further one, at the tuned rate."""
+        """A further trial at the tuned setting."""
+        factor = self.tuned(name).learning_rate_factor
+        return Trial("confirmation", factor, seed, self._first[name].run.tuned)
+
+    def tuned(self, name: str) -> Setting:
+        """The setting that tuning chose."""
         run = self._first[name].run
-        return Trial("confirmation", run.settings[run.tuned].learning_rate_factor, seed, run.tuned)
+        return run.settings[run.tuned]
 
     def add(self, name: str, result: TrialResult) -> None:
         row = result.row
@@ -226,5 +247,5 @@ class _Field:
             predictions=gather((self._scored[name] for name in self._first), self._n_test),
         )
 
-    def _tuned(self, name: str) -> list[ConfirmationRow]:
+    def _tuned_rows(self, name: str) -> list[ConfirmationRow]:
         return [row for row in self._rows[name] if row.rate == "tuned"]

@@ -18,10 +18,10 @@ CHUNK = 1000
 
 @dataclass(frozen=True)
 class TestScore:
-    """One network on the test examples.
+    """How one network does on the test examples.
 
-    `predictions` are `(n_test,)` classes or `(n_test, n_outputs) float32` in the targets' units,
-    `scores` `(n_test,) float64`, what each example adds to the mean `score`.
+    `predictions` are `(n_test,)` classes or `(n_test, n_outputs) float32` in the targets' units.
+    `scores` are `(n_test,) float64`, one for each example; their mean is `score`.
     """
 
     predictions: Array
@@ -31,13 +31,13 @@ class TestScore:
 
 
 class Scorer:
-    """A network that takes trials' weights in turn.
+    """Scores trials by putting their weights into one network, one trial after the other.
 
     Args:
-        model: Gives logits or scaled values.
+        model: Outputs logits or scaled values.
         task: What is learned, and what it is judged by.
-        scaling: Of the targets.
-        test: The test examples, which nothing has been chosen by.
+        scaling: How the targets are scaled.
+        test: The test examples, which no setting was chosen by.
     """
 
     def __init__(self, model: keras.Model, task: Task, scaling: Scaling, test: Examples) -> None:
@@ -72,7 +72,7 @@ class Scorer:
 
 
 def gather(scored: Iterable[Sequence[TestScore]], n_test: int) -> Predictions:
-    """What the stage hands on of all optimizers' networks."""
+    """Collects the predictions of all optimizers' networks, as the stage writes them."""
     values: list[Array] = []
     scores: list[FloatArray] = []
     for found in scored:

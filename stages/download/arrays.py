@@ -1,4 +1,4 @@
-"""A data set of the user's own as one `.npz` file of arrays."""
+"""Reads the user's data from one `.npz` file of arrays."""
 
 import math
 import zipfile
@@ -26,18 +26,18 @@ def read_arrays(path: Path) -> RawArrays:
     """Reads the arrays `train_x`, `train_y` and, if there is a test part, `test_x`, `test_y`.
 
     Args:
-        path: The file, or the folder that holds it and no other.
+        path: The file, or a folder with no other `.npz` file.
 
     Returns:
-        Inputs as `uint8`, `float32` or `int32`, of at least rank 2; targets as they are.
+        Inputs as `uint8`, `float32` or `int32`, of at least rank 2; targets unchanged.
 
     Raises:
-        InputError: If the file is damaged, or its arrays are no data set.
+        InputError: If the file is damaged, or its arrays do not make a data set.
     """
     files = list_files(path, ".npz")
     if len(files) != 1:
         found = f"{len(files)} .npz files" if files else "no .npz file"
-        raise InputError(f"{path}: {found}; should be one, which dataset.path may name itself")
+        raise InputError(f"{path}: {found}; should hold exactly one, or name the file itself")
     file = files[0]
     given = _read(file)
     train_inputs = _convert_inputs(f"{file}: train_x", given["train_x"])
@@ -75,7 +75,7 @@ def _read(file: Path) -> dict[str, Array]:
     except Exception as error:  # noqa: BLE001, damaged bytes make zipfile and NumPy raise many kinds
         fault = one_line(error) or type(error).__name__
         raise InputError(
-            f"{file}: no readable .npz file ({fault}); write it anew with numpy.savez"
+            f"{file}: not a readable .npz file ({fault}); write it again with numpy.savez"
         ) from None
 
 
@@ -89,31 +89,31 @@ def _check_names(file: Path, names: Iterable[str]) -> None:
 
 
 def _check_header(where: str, content: IO[bytes], member_bytes: int) -> int:
-    """The bytes of the array, which are those of the member and no more, whatever it claims."""
+    """Checks an array's header before memory is allocated, and returns the array's bytes."""
     version = np.lib.format.read_magic(content)
     if version not in _HEADERS:
-        raise ValueError(f"format {version} of an array")
+        raise ValueError(f"unknown array format {version}")
     shape, _, dtype = _HEADERS[version](content)
     if dtype.kind not in "biufU":
-        raise InputError(f"{where}: is of {one_line(dtype)}; {_cure(dtype)}")
+        raise InputError(f"{where}: has the type {one_line(dtype)}; {_cure(dtype)}")
     n_bytes = math.prod(shape) * dtype.itemsize
     if content.tell() + n_bytes != member_bytes:
         raise InputError(
             f"{where}: damaged: {member_bytes} bytes, should be {content.tell() + n_bytes} for the "
-            f"shape {one_line(shape)} in its header; write the file anew with numpy.savez"
+            f"shape {one_line(shape)} in its header; write it again with numpy.savez"
         )
     return n_bytes
 
 
 def _cure(dtype: np.dtype[np.generic]) -> str:
     if dtype.kind in "SO":
-        return "should be numbers, or for names of classes NumPy's text: array.astype(str)"
-    return "should be whole numbers, floats or bools, or text for names of classes"
+        return "should be numbers, or for class names NumPy strings: array.astype(str)"
+    return "should be whole numbers, floats or bools, or text for class names"
 
 
 def _convert_inputs(where: str, values: Array) -> Array:
     if values.ndim == 0:
-        raise InputError(f"{where}: is a single value; should be of the shape (n, ...)")
+        raise InputError(f"{where}: is a single value; should have the shape (n, ...)")
     if values.ndim == 1:
         values = values[:, np.newaxis]
     match values.dtype.kind:
@@ -142,17 +142,17 @@ def _convert_integers(where: str, values: Array) -> Array:
     limits = np.iinfo(np.int32)
     if values.size and not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:
         raise InputError(
-            f"{where}: holds {values.min()} to {values.max()}, which no int32 can; convert it to "
-            "float32"
+            f"{where}: has values from {values.min()} to {values.max()}, which do not fit into "
+            "int32; convert it to float32"
         )
     return values.astype(np.int32)
 
 
 def _check_targets(where: str, targets: Array) -> Array:
-    """The targets, `(n, 1)` as `(n,)`."""
+    """Checks the shape, and returns targets `(n, 1)` as `(n,)`."""
     if targets.ndim not in (1, 2):
         raise InputError(
-            f"{where}: is of the shape {targets.shape}; should be (n,), or (n, n_outputs) for a "
+            f"{where}: has the shape {targets.shape}; should be (n,), or (n, n_outputs) for a "
             "regression"
         )
     return targets[:, 0] if targets.shape[1:] == (1,) else targets
@@ -166,7 +166,7 @@ def _check_lengths(file: Path, part: str, inputs: Array, targets: Array) -> None
 
 
 def _check_alike(file: Path, letter: str, train: Array, test: Array) -> None:
-    """Compares the shapes of single examples, and the types: of targets whether they are text."""
+    """Compares the shapes of single examples, and the types; of targets, only text or not."""
     same_types = (
         train.dtype == test.dtype
         if letter == "x"

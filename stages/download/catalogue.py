@@ -28,7 +28,7 @@ def obtain(dataset: DatasetParams, folder: Path) -> Source:
     """Puts the data set's files into the folder, each under its name only once it is verified.
 
     Raises:
-        InputError: If the name is in no catalogue or a file can be had from no mirror.
+        InputError: If the name is not in the catalogue, or no mirror has a file.
     """
     if dataset.name not in DATASETS:
         known = ", ".join(DATASETS)
@@ -57,7 +57,7 @@ def _published(
 def digits(dataset: DatasetParams, folder: Path) -> Source:
     """The 1,797 digits of 8 x 8 pixels, 0 to 16, that scikit-learn carries.
 
-    They come without a test part, so every fifth image is one: 359 for the test, 1,438 to train on.
+    They come without a test part, so every fifth image is held out: 359 to test on, 1,438 to train.
 
     Source: E. Alpaydin and C. Kaynak, 1998, Optical Recognition of Handwritten Digits, UCI
         Machine Learning Repository, doi:10.24432/C50P49 (its test part).
@@ -75,7 +75,7 @@ def digits(dataset: DatasetParams, folder: Path) -> Source:
 def simulated(dataset: DatasetParams, folder: Path) -> Source:
     """One random prototype image per class, plus normal noise; labels uniform and balanced."""
     settings = dataset.simulated
-    # Of each image the pixels as float32 three times over and as uint8, and its label.
+    # For each image: its pixels three times as float32 and once as uint8, and its label.
     n_pixels = settings.height * settings.width
     n_images = max(settings.n_train, settings.n_test)
     n_bytes = n_images * (13 * n_pixels + 24) + settings.n_classes * 12 * n_pixels

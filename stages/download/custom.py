@@ -1,4 +1,4 @@
-"""Data of the user's own, brought into the form that `preprocess` reads."""
+"""Converts the user's own data to the form that `preprocess` reads."""
 
 from pathlib import Path
 
@@ -20,10 +20,10 @@ _OUTPUTS = (RAW, PROCESSED, SOURCES, *map(Path, _FOLDERS))
 
 
 def obtain_custom(dataset: DatasetParams, folder: Path) -> Source:
-    """Reads what lies at `dataset.path` and writes it into the folder.
+    """Reads the data at `dataset.path` and writes them into the folder.
 
     Args:
-        dataset: With `custom.format`, of which `auto` goes by what lies there: sub-folders with
+        dataset: Its `custom.format` says what the path holds; `auto` finds out: sub-folders with
             pictures (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`), an `.npz` file of
             `train_x`, `train_y` and, if there is a test part, `test_x`, `test_y`, a CSV or Parquet
             file or two named train and test, or the four IDX files under MNIST's names.
@@ -57,13 +57,13 @@ def obtain_custom(dataset: DatasetParams, folder: Path) -> Source:
 
 
 def _locate(given: str) -> Path:
-    """The path as it is given, once it is known to be no part of the pipeline."""
+    """Returns the path as given, after checking that it is not part of the pipeline."""
     path = Path(given)
     try:
         path.stat()
     except (OSError, ValueError):
         raise InputError(
-            f"params.yaml: dataset.path: nothing lies at {quoted(given)}; put your data there: "
+            f"params.yaml: dataset.path: nothing found at {quoted(given)}; put your data there: "
             f"{_KINDS}"
         ) from None
     real = path.resolve()
@@ -78,8 +78,8 @@ def _locate(given: str) -> Path:
     hidden = [*path.rglob("weights.npz")] if path.is_dir() else []
     if hidden:
         raise InputError(
-            f"{hidden[0]}: .dvcignore keeps files of that name from DVC, which would not notice an "
-            "edit; rename it"
+            f"{hidden[0]}: .dvcignore hides files of this name from DVC, so an edit would go "
+            "unnoticed; rename it"
         )
     return path
 

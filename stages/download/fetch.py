@@ -1,8 +1,8 @@
-"""Fetching one published file: several mirrors, resumption, and no unverified byte under its name.
+"""Fetches one published file: tries several mirrors, resumes, and verifies before naming it.
 
-The bytes gather and stay in `.cache/downloads`, outside the stage's outputs, which DVC clears
-before a run: a download that was broken off, even by a kill, goes on where it was, and a whole one
-is never made twice.
+Downloads are kept in `.cache/downloads`, because DVC clears a stage's outputs before it runs. An
+interrupted download, even a killed one, resumes where it stopped, and a complete one is not
+repeated.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from stages.common.files import locate_cache, naming, replacing
 
 N_ATTEMPTS = 3
 CONNECT_TIMEOUT_S = 4.0
-# A mirror has so long for its headers, redirects included, and then for each chunk: 1 kB/s.
+# The time a mirror has for its headers, redirects included, and then for each chunk: 1 kB/s.
 PATIENCE_S = 30.0
 _CHUNK_BYTES = 1 << 15
 Parts = Generator[Any, None, None]
@@ -44,15 +44,15 @@ class _TransferError(Exception):
 
 
 def fetch(file: RawFile, mirrors: Sequence[str], folder: Path) -> None:
-    """Puts the file into the folder, from the first mirror that gives what the hash says.
+    """Fetches the file from the first mirror whose content matches the hash.
 
     Args:
         file: Name, size and SHA-256, known beforehand.
         mirrors: URLs or local folders, tried in order; the hash decides, not the mirror.
-        folder: Where to; the file appears there whole and verified or not at all.
+        folder: The destination; the file appears there complete and verified, or not at all.
 
     Raises:
-        InputError: If no mirror gave the file: each with its reason, and the ways out.
+        InputError: If no mirror gave the file; the message says why for each, and what to do.
     """
     cached = locate_cache("downloads") / file.sha256
     cached.parent.mkdir(parents=True, exist_ok=True)
@@ -73,14 +73,14 @@ def _load(file: RawFile, mirrors: Sequence[str], cached: Path) -> None:
         else:
             partial.replace(cached)
             for failure in failures:
-                notice(f"{file.name}: not from {failure.strip()}")
+                notice(f"{file.name}: skipped {failure.strip()}")
             return
     raise InputError(
         "\n".join(
             (
                 f"{file.name}: no mirror gave the file. Tried:",
                 *failures,
-                "Ways out: run again later, a broken download goes on where it was; or set",
+                "What helps: run again later, which resumes an interrupted download; or set",
                 "DATASET_MIRROR to a URL or a local folder that holds the published files;",
                 "or set dataset.name in params.yaml to digits, which needs no network.",
             )
@@ -103,12 +103,12 @@ def _load_from(mirror: str, file: RawFile, partial: Path) -> None:
         partial.unlink()
         if not was_begun:
             break
-        # Else what another mirror or an earlier run began may be what is wrong: once more, whole.
+        # The part that another mirror or an earlier run left may be at fault: start over once.
     raise _TransferError("the content is not the published one (SHA-256)", retry=False)
 
 
 def _transfer(mirror: str, file: RawFile, partial: Path) -> None:
-    """Appends what is missing to the partial file, which is then of the right size."""
+    """Downloads what the partial file lacks; afterwards it has the published size."""
     begun_at = partial.stat().st_size if partial.exists() else 0
     if begun_at >= file.n_bytes:
         if begun_at == file.n_bytes:
@@ -138,10 +138,10 @@ def _transfer(mirror: str, file: RawFile, partial: Path) -> None:
 
 
 def _watch(read: Callable[[], Parts]) -> Parts:
-    """The same items, each within PATIENCE_S or not at all.
+    """Yields the same items, but gives up when one takes longer than PATIENCE_S.
 
-    They are read in a thread, since no timeout of a socket ends a mirror that sends a byte now and
-    then, in a header as well; a thread that is stuck ends with the program.
+    They are read in a thread, because a socket's timeout never ends a mirror that sends a byte now
+    and then, even within a header. A stuck thread ends with the program.
 
     Raises:
         _TransferError: If an item is late.
@@ -171,12 +171,12 @@ def _watch(read: Callable[[], Parts]) -> Parts:
         raise _TransferError("stalled", retry=False) from None
     finally:
         is_over.set()
-        if not items.empty():  # The thread may wait for room.
+        if not items.empty():  # The thread may be waiting for room.
             items.get()
 
 
 def _read(mirror: str, file: RawFile, begun_at: int) -> Parts:
-    """First the offset at which the mirror's bytes begin, then the bytes."""
+    """Yields the offset at which the mirror's bytes begin, then the bytes."""
     if "://" in mirror:
         yield from _read_url(mirror, file, begun_at)
         return
@@ -190,7 +190,7 @@ def _read(mirror: str, file: RawFile, begun_at: int) -> Parts:
 
 
 def _read_url(mirror: str, file: RawFile, begun_at: int) -> Parts:
-    # Identity, else a server may pack the packed file once more and ranges count other bytes.
+    # Otherwise a server may compress the file again, and ranges would count other bytes.
     headers = {"Accept-Encoding": "identity"}
     if begun_at:
         headers["Range"] = f"bytes={begun_at}-"
@@ -205,7 +205,7 @@ def _read_url(mirror: str, file: RawFile, begun_at: int) -> Parts:
             hooks={"response": _drop_body_of_redirect},
         ) as response:
             yield _offset(response, file, begun_at)
-            # Some servers give the published packing itself out as an encoding; it is to stay.
+            # Some servers declare the file's own compression as an encoding; do not undo it.
             read = bind(response.raw.read, _CHUNK_BYTES, decode_content=False)
             yield from iter(read, b"")
     except (OSError, ValueError, HTTPException, urllib3.exceptions.HTTPError) as error:
@@ -213,7 +213,7 @@ def _read_url(mirror: str, file: RawFile, begun_at: int) -> Parts:
 
 
 def _drop_body_of_redirect(response: requests.Response, **_: Any) -> None:
-    """Closes a redirect, whose body requests would read whole, however long it is."""
+    """Closes a redirect, since requests would read all of its body, however long it is."""
     if response.is_redirect:
         response.raw.close()
         response.raw = None
@@ -223,7 +223,7 @@ def _offset(response: requests.Response, file: RawFile, begun_at: int) -> int:
     """Where the body begins in the file; 0 if the mirror does not support ranges.
 
     Raises:
-        _TransferError: If the body cannot be the file, so that it takes the place of nothing.
+        _TransferError: If the body cannot be the file; the partial file is then left as it is.
     """
     if response.status_code == 416:
         raise _TransferError("its file is shorter than the published one", retry=False)
@@ -243,7 +243,7 @@ def _offset(response: requests.Response, file: RawFile, begun_at: int) -> int:
 
 
 def _in_words(error: Exception) -> _TransferError:
-    """What went wrong on the way, without the text of the libraries, which quotes the address."""
+    """Says what went wrong in our own words, since the libraries' messages quote the address."""
     retry = False
     match error:
         case requests.exceptions.ConnectTimeout():
@@ -251,32 +251,32 @@ def _in_words(error: Exception) -> _TransferError:
         case requests.exceptions.Timeout() | urllib3.exceptions.TimeoutError():
             reason = "stalled"
         case requests.exceptions.TooManyRedirects():
-            reason = "redirects without end"
+            reason = "too many redirects"
         case requests.exceptions.SSLError():
             reason = "no secure connection (TLS)"
         case (
             urllib3.exceptions.ProtocolError()
             | requests.exceptions.ConnectionError(args=(urllib3.exceptions.ProtocolError(), *_))
         ):
-            reason, retry = "its answer broke off or is no HTTP", True
+            reason, retry = "its answer broke off or is not HTTP", True
         case requests.exceptions.ConnectionError():
             reason = "no connection"
-        # A ValueError is of a malformed host, from urllib, urllib3 or the codec for names.
+        # A ValueError means a malformed host; urllib, urllib3 or the codec for host names raise it.
         case ValueError():
-            reason = "it is, or redirects to, no valid address of http or https"
+            reason = "it is, or redirects to, an invalid http or https address"
         case _:
             reason = f"its answer cannot be read ({type(error).__name__})"
     return _TransferError(reason, retry=retry)
 
 
 def _without_secrets(mirror: str) -> str:
-    """A folder as it is; an address without password and query, where tokens may stand."""
+    """A folder unchanged; an address without password and query, which may hold tokens."""
     scheme, mark, _ = mirror.partition("://")
     if not mark:
         return re.sub(":.*@", ":…@", mirror)  # an address that lacks its scheme
     try:
         parts = urlsplit(mirror)
-        # A password with a special character leaves no port, or its end in another part.
+        # A special character in a password spoils the port, or moves the rest to another part.
         is_clear = parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment
     except ValueError:
         is_clear = False

@@ -1,4 +1,4 @@
-"""What lies in a folder of the user's, in an order that no file system changes."""
+"""Lists the user's folders in an order that does not depend on the file system."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from stages.common.errors import InputError
 
 
 def list_visible(folder: Path) -> list[Path]:
-    """Files and folders by name; hidden ones and a README.md do not count."""
+    """Files and folders sorted by name, without hidden ones and README.md."""
     entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
     return [entry for entry in entries if entry.name[0] != "." and entry.name != "README.md"]
 
@@ -16,7 +16,7 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def list_files(path: Path, *endings: str) -> list[Path]:
-    """The folder's files with such an ending, in capitals as well; or the file itself."""
+    """The folder's files with one of these endings, in any case; or the file itself."""
     entries = list_visible(path) if path.is_dir() else [path]
     return [entry for entry in entries if entry.is_file() and entry.suffix.lower() in endings]
 

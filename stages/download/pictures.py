@@ -1,4 +1,4 @@
-"""A data set of the user's own as a folder of pictures by class."""
+"""Reads the user's data from folders of pictures, one for each class."""
 
 import warnings
 from collections.abc import Sequence
@@ -36,18 +36,18 @@ def read_pictures(path: Path, resize: Sequence[int]) -> tuple[RawArrays, tuple[s
 
     Args:
         path: The folder.
-        resize: Height and width that all pictures are made, or nothing if they are of one size.
+        resize: Height and width to resize all pictures to; empty if they are all of one size.
 
     Returns:
-        Inputs `(n, height, width, 1) uint8`, or with 3 channels as soon as one picture has colour,
-        a palette or transparency, which becomes white; and the classes' names in order.
+        Inputs `(n, height, width, 1) uint8`, or with 3 channels if any picture has colour, a
+        palette or transparency, which becomes white; and the class names in order.
 
     Raises:
-        InputError: If a picture cannot be read, or the folders are no data set.
+        InputError: If a picture cannot be read, or the folders do not make a data set.
     """
     if len(resize) == 1:
         raise InputError(
-            f"params.yaml: dataset.custom.resize: holds {resize[0]} alone; should be height and "
+            f"params.yaml: dataset.custom.resize: holds only {resize[0]}; should be height and "
             "width, such as [28, 28], or [] for the pictures' own size"
         )
     parts = _find_parts(path)
@@ -81,8 +81,8 @@ def _find_parts(path: Path) -> list[_Part]:
         parts.append(_Part(folder, classes))
     if skipped:
         notice(
-            f"{path}: files left out, since they are no PNG or JPEG or lie in no class's folder: "
-            f"{len(skipped)}, the first {skipped[0]}"
+            f"{path}: files left out because they are not PNG or JPEG, or not in a class's "
+            f"folder: {len(skipped)}; the first is {skipped[0]}"
         )
     return parts
 
@@ -91,14 +91,14 @@ def _part_folders(path: Path) -> list[Path]:
     folders = list_folders(path)
     named = {folder.name.lower(): folder for folder in folders}
     parts = [named[name] for name in ("train", "test") if name in named]
-    # Elsewhere train may be a class itself, beside car and bus.
+    # Without folders in it, train may be a class itself, beside car and bus.
     if not parts or (len(parts) < len(folders) and not any(map(list_folders, parts))):
         return [path]
     others = [folder for folder in folders if folder not in parts]
     if others:
         raise InputError(
-            f"{path}: beside {parts[0].name} lies {others[0].name}; move its pictures into the "
-            "classes of train or test, or the folder elsewhere"
+            f"{path}: {others[0].name} lies beside {parts[0].name}; move its pictures into the "
+            "classes of train or test, or move the folder elsewhere"
         )
     return parts
 
@@ -122,17 +122,16 @@ def _check_train(train: _Part) -> None:
     names = list(train.classes)
     if len(names) == 1:
         raise InputError(
-            f"{train.folder}: one class alone, {quoted(names[0])}; {_LAYOUT}, of two or more"
+            f"{train.folder}: only one class, {quoted(names[0])}; {_LAYOUT}, two at least"
         )
     if len(set(map(legible, names))) < len(names):
         raise InputError(
-            f"{train.folder}: names of folders differ only in characters that show nothing; rename "
-            "one"
+            f"{train.folder}: two folder names differ only in invisible characters; rename one"
         )
     for name, files in train.classes.items():
         if len(files) == 1:
             raise InputError(
-                f"{train.folder / name}: one picture alone, {files[0].name}; add more of the "
+                f"{train.folder / name}: only one picture, {files[0].name}; add more of the "
                 "class, or remove the folder"
             )
 
@@ -152,16 +151,16 @@ def _read_all(files: Sequence[Path], resize: Sequence[int]) -> list[UInt8Array]:
     pictures: list[UInt8Array] = []
     largest_bytes = 0
     with warnings.catch_warnings(), Progress("reading", len(files), "pictures") as bar:
-        # Of damage in what a picture holds beside its pixels.
+        # Pillow warns of damage beside the pixels, such as in metadata.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for file in files:
             picture = _read(file, resize)
             if pictures and picture.shape[:2] != pictures[0].shape[:2]:
                 raise InputError(
-                    f"{files[0]} is of {_size(pictures[0])} pixels, {file} of {_size(picture)}; "
+                    f"{files[0]} has {_size(pictures[0])} pixels, {file} has {_size(picture)}; "
                     "should be equal, or set dataset.custom.resize in params.yaml to the height "
-                    "and width that all are made, such as [64, 64]"
+                    "and width that all should get, such as [64, 64]"
                 )
             if picture.nbytes > largest_bytes:  # the first, and the first in colour
                 largest_bytes = picture.nbytes
@@ -172,7 +171,7 @@ def _read_all(files: Sequence[Path], resize: Sequence[int]) -> list[UInt8Array]:
 
 
 def _check_memory(n: int, picture_bytes: int) -> None:
-    # As pictures, as one array, and as the file.
+    # They are held three times: as pictures, as one array, and as the file.
     check_fits(3 * n * picture_bytes, "dataset.path", f"reading {n} pictures")
 
 
@@ -187,14 +186,14 @@ def _read(file: Path, resize: Sequence[int]) -> UInt8Array:
             _check_depth(file, opened.mode)
             picture = _flatten(ImageOps.exif_transpose(opened))
         if resize:
-            # Widens its filter where it shrinks, and computes in whole numbers.
+            # Pillow widens this filter when it shrinks a picture, and computes in integers.
             picture = picture.resize((resize[1], resize[0]), Image.Resampling.BILINEAR)
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001, damaged bytes make Pillow raise many kinds
         fault = one_line(error) or type(error).__name__
         raise InputError(
-            f"{file}: cannot be read as PNG or JPEG ({fault}); remove it, or save it anew"
+            f"{file}: cannot be read as PNG or JPEG ({fault}); remove it, or save it again"
         ) from None
     pixels = np.asarray(picture)
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
@@ -209,7 +208,7 @@ def _check_depth(file: Path, mode: str) -> None:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """As shades of grey, or in colour on white."""
+    """Converts to grey, or to colour on a white background."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

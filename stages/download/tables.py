@@ -1,4 +1,4 @@
-"""A data set of the user's own as one or two tables."""
+"""Copies the user's data from one or two tables."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ TABLES = (".csv", ".parquet")
 def copy_tables(
     path: Path, target: str, folder: Path
 ) -> tuple[tuple[str, ...], tuple[RawFile, ...]]:
-    """Copies the tables, once it is known that they can be read and have the target.
+    """Copies the tables after checking that they can be read and have the target.
 
     Args:
         path: A CSV or Parquet file; or the folder of one, or of two named train and test.
@@ -23,10 +23,10 @@ def copy_tables(
         folder: `data/raw`, where they are called train and test.
 
     Returns:
-        The paths of the tables, and what became of them.
+        The paths of the tables, and the files written.
 
     Raises:
-        InputError: If there are no such files.
+        InputError: If there are no such files, or one cannot be read or lacks the target.
     """
     tables, contents = _find(path), {}
     for part, file in zip(("train", "test"), tables, strict=False):

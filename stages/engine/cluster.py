@@ -1,4 +1,4 @@
-"""Trials on a Dask cluster, each run as a thread here would run it."""
+"""Runs trials on a Dask cluster, each exactly as a thread of this process would run it."""
 
 import re
 import socket
@@ -21,14 +21,14 @@ from stages.engine.environment import Environment, describe_environment, digest_
 from stages.engine.trial import SCHEDULER, Data, LostTrialError, Trial, TrialResult, Work
 
 _kind: dict[str, bool] = {}
-# How long a scheduler may take to answer, or be gone.
+# How long a scheduler may take to answer, or be out of reach.
 PATIENCE_S = 30
 _ADDRESS = re.compile(r"(?:(tcp|tls|ws|wss|ucx)://)?([^/:]+):\d+")
 
 
 @contextmanager
 def open_cluster(address: str) -> Iterator["Cluster"]:
-    """Connects to a scheduler and compares what its workers run with what runs here.
+    """Connects to a scheduler and checks that its workers run the same code and versions.
 
     Raises:
         InputError: If there is no scheduler, or a worker would compute other numbers.
@@ -37,8 +37,8 @@ def open_cluster(address: str) -> Iterator["Cluster"]:
     notice(f"trials go to the Dask scheduler at {address}")
     if not is_encrypted and not is_loopback(host):
         notice(
-            "without TLS, whoever is on the way there can read the examples and run programs here "
-            "(docs/cluster.md)"
+            "without TLS, anyone on the network between can read the examples and run programs "
+            "here (docs/cluster.md)"
         )
     try:
         client = Client(address, timeout=PATIENCE_S, set_as_default=False)
@@ -54,16 +54,16 @@ def open_cluster(address: str) -> Iterator["Cluster"]:
 
 
 def parse_address(address: str, role: str) -> tuple[bool, str]:
-    """Whether what goes to a scheduler is encrypted, and the scheduler's host.
+    """Whether the connection to a scheduler is encrypted, and the scheduler's host.
 
-    Dask would find the same faults, but leave a thread behind that keeps the program from ending.
+    Dask would find the same errors, but leave a thread behind that keeps the program from ending.
 
     Args:
-        address: Of the scheduler.
-        role: Of who wants to connect, `client` or `worker`.
+        address: The scheduler's.
+        role: Who wants to connect: `client` or `worker`.
 
     Raises:
-        InputError: If the address has another form, or does not go with the key of the role.
+        InputError: If the address is malformed, or does not fit the role's TLS configuration.
     """
     match = _ADDRESS.fullmatch(address)
     if match is None:
@@ -84,7 +84,7 @@ def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the host.
 
     Raises:
-        InputError: If nothing is known by this name.
+        InputError: If the host's name cannot be resolved.
     """
     try:
         found = socket.getaddrinfo(host, None)
@@ -94,7 +94,7 @@ def is_loopback(host: str) -> bool:
 
 
 def has_key(role: str) -> bool:
-    """Whether Dask's configuration names a certificate and a key of the role.
+    """Whether Dask's configuration names a certificate and a key for the role.
 
     Args:
         role: `client`, `scheduler` or `worker`.
@@ -120,7 +120,7 @@ def _naming_the_scheduler() -> Iterator[None]:
 
 
 class Cluster:
-    """Workers elsewhere; `environment` is theirs."""
+    """Workers on a Dask cluster; `environment` is the one that they share."""
 
     def __init__(self, client: Client, environment: Environment) -> None:
         self.environment = environment
@@ -136,22 +136,22 @@ class Cluster:
     def collect(self, future: Any) -> TrialResult:
         try:
             result: TrialResult | str = future.result()
-        # The connection or the last copy of the data was lost, or the result on its way.
+        # The connection, the last copy of the data, or the result on its way was lost.
         except (CancelledError, OSError):
             raise LostTrialError from None
         except KilledWorker as error:
             raise InputError(
-                f"{error.allowed_failures + 1} workers died while they had it, the last at "
+                f"{error.allowed_failures + 1} workers died while running it, the last at "
                 f"{error.last_worker.address}; its log may say why (memory?)"
             ) from None
-        except Exception as error:  # noqa: BLE001, of a worker that could not even begin
+        except Exception as error:  # noqa: BLE001, from a worker that could not even start
             raise _misplaced(error) from None
         if isinstance(result, str):
             raise InputError(result)
         return result
 
     def _share(self, data: Data) -> Any:
-        """The data on every worker: sent once, and again if the last that had them died."""
+        """Sends the data to every worker: once, and again if the last one that had them died."""
         deadline_s = time.monotonic() + PATIENCE_S
         while self._shared is None or self._shared.status != "finished":
             while self._client.status == "connecting" and time.monotonic() < deadline_s:
@@ -164,7 +164,7 @@ class Cluster:
                 if time.monotonic() > deadline_s:
                     raise
                 time.sleep(0.1)
-            except Exception as error:  # noqa: BLE001, of a worker that does not know the data's type
+            except Exception as error:  # noqa: BLE001, from a worker that does not know the data's type
                 raise _misplaced(error) from None
         return self._shared
 
@@ -172,11 +172,11 @@ class Cluster:
 def train_on_cluster(
     work: Work, environment: Environment, data: Data, trial: Trial
 ) -> TrialResult | str:
-    """Runs on a worker, which may have joined after the others were asked.
+    """Trains a trial on a worker, which may have joined after the others were checked.
 
     Returns:
-        The result, or what went wrong in words: Dask's client would wait for ever for an exception
-        that cannot be sent.
+        The result, or a message that says what went wrong: Dask's client would wait forever for an
+        exception that cannot be sent.
     """
     try:
         jit_compile = work.jit_compile
@@ -189,22 +189,22 @@ def train_on_cluster(
         return train_trial(work, data, trial)
     except InputError as error:
         return str(error)
-    except Exception:  # noqa: BLE001, whatever it is has to be told
+    except Exception:  # noqa: BLE001, every error must be reported
         return traceback.format_exc()
 
 
 def describe_worker() -> Environment:
-    """Runs on a worker, before anything else of the project does."""
+    """The environment of a worker; runs there before anything else of the project does."""
     set_up_tensorflow()
     return describe_environment()
 
 
 def _settle_instructions(*, jit_compile: bool) -> None:
-    """Keeps a process to one kind of network, since oneDNN's instructions are settled once."""
+    """Keeps a process to one kind of network, because oneDNN chooses its instructions once."""
     if _kind.setdefault("jit_compile", jit_compile) != jit_compile:
         raise InputError(
-            "a worker has trained another kind of network before (XLA on or off), and would give "
-            "this one other bits; restart the workers"
+            "a worker has trained networks with the other setting of XLA (on or off), and would "
+            "compute other numbers for this one; restart the workers"
         )
 
 
@@ -216,7 +216,7 @@ def _await_worker(client: Client) -> None:
 
 
 def _agree(client: Client) -> Environment:
-    """The workers' environment: all alike, with the code and the versions of this process."""
+    """The environment that all workers share, with the code and versions of this process."""
     here = describe_environment()
     found: dict[str, Environment | Exception] = client.run(describe_worker, on_error="return")
     first: Environment | None = None

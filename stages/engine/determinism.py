@@ -1,4 +1,4 @@
-"""What TensorFlow is told, by its environment, so that equal inputs give equal bits."""
+"""Sets up TensorFlow by environment variables, so that equal inputs give equal bits."""
 
 import gc
 import os
@@ -12,9 +12,9 @@ from tempfile import TemporaryFile, gettempdir
 
 from stages.common.errors import InputError, one_line
 
-# Results that do not depend on the processor: no instructions beyond AVX2, no library or
-# splitting of products chosen by the processor, no division by a square root made into a product
-# with its reciprocal, which each maker approximates in its own way (algsimp).
+# Make results independent of the processor: no instructions beyond AVX2, no library or splitting of
+# products that depends on the processor, and no division by a square root turned into a product
+# with the reciprocal, which each manufacturer approximates in its own way (algsimp).
 _XLA_FLAGS = (
     "--xla_cpu_max_isa=AVX2",
     "--xla_cpu_enable_platform_dependent_math=false",
@@ -26,10 +26,10 @@ _NOISE = ("oneDNN custom operations are on", "before absl::InitializeLog()")
 
 
 def set_up_tensorflow() -> None:
-    """Sets TensorFlow's environment and imports it; comes before any other import of it or Keras.
+    """Sets TensorFlow's environment and imports it; call it before any other import of it or Keras.
 
-    One thread inside an operation, since splitting a sum over threads changes its rounding; whole
-    operations run side by side.
+    Each operation uses one thread, because splitting a sum over threads changes its rounding;
+    different operations run in parallel.
 
     Raises:
         InputError: If there is no room for temporary files, which TensorFlow needs.
@@ -46,7 +46,7 @@ def set_up_tensorflow() -> None:
 
 
 def _environment() -> dict[str, str]:
-    # A process that this one starts inherits them.
+    # A child process inherits our flags, so dict.fromkeys below removes duplicates.
     given = os.environ.get("XLA_FLAGS", "").split()
     has_gpu = Path("/dev/nvidiactl").exists()
     xla_flags = (*given, *_XLA_FLAGS, *(() if has_gpu else _XLA_FLAGS_WITHOUT_GPU))
@@ -70,19 +70,19 @@ def _check_temporary_folder() -> None:
 
 
 def allow_avx512() -> None:
-    """Lets oneDNN use AVX-512: half as much speed again for convolutions, other bits.
+    """Lets oneDNN use AVX-512, which makes convolutions about 1.5 times as fast but changes bits.
 
-    oneDNN looks when it is first used, so call this before anything is computed.
+    oneDNN reads this setting when it is first used, so call this before anything is computed.
     """
     os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"
 
 
 @contextmanager
 def _importing_quickly() -> Iterator[None]:
-    """Takes a third off the time that importing TensorFlow takes.
+    """Makes importing TensorFlow take a third less time.
 
-    Nothing that it makes is garbage, and scikit-learn is imported for Keras's wrappers of models,
-    which are not used here; Keras does without where there is none.
+    Garbage collection is off, because an import leaves no garbage. scikit-learn is hidden, because
+    Keras imports it only for wrappers of models, which are not used here, and can do without it.
     """
     is_hidden = "sklearn" not in sys.modules
     if is_hidden:
@@ -98,7 +98,7 @@ def _importing_quickly() -> Iterator[None]:
 
 
 def _import_quietly(module: str) -> None:
-    """Keeps two notices off the terminal that no log level does."""
+    """Imports the module and hides two notices that no log level hides."""
     terminal = os.dup(2)
     with TemporaryFile() as said:
         os.dup2(said.fileno(), 2)

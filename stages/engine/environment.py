@@ -1,4 +1,4 @@
-"""What decides a trial's bits beside its settings: code, versions, kind of machine."""
+"""What a trial's result depends on besides its settings: code, versions, kind of machine."""
 
 import ast
 import hashlib
@@ -19,7 +19,7 @@ _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a trial runs.
+    """The software and the kind of machine that a trial runs on.
 
     `processor` names the instructions beyond NumPy's baseline, such as `AVX512_SKX`. `python` does
     not affect results; it is kept because `source` is computed from this version's syntax tree.
@@ -33,7 +33,7 @@ class Environment:
     processor: tuple[str, ...]
 
     def deciding(self, *, jit_compile: bool) -> dict[str, Any]:
-        """What the bits depend on; what XLA compiles is the same on every processor."""
+        """The part that results depend on; with XLA, that leaves out the processor."""
         return asdict(replace(self, processor=()) if jit_compile else self)
 
 
@@ -64,22 +64,22 @@ def describe_environment() -> Environment:
 
 
 def digest_own(name: str, params: Params) -> str:
-    """SHA-256 of the own code that this optimizer's trials run; empty without any."""
+    """SHA-256 of the user's own code that this optimizer's trials run; empty if there is none."""
     files = trial_files(name, params.model, params.optimizers[name])
     return digest_source(files) if files else ""
 
 
 def digest_source(files: Iterable[Path], root: Path = PROJECT) -> str:
-    """SHA-256 of what code does; comments, layout and docstrings do not count.
+    """SHA-256 of code, leaving out comments, layout and docstrings.
 
     Args:
-        files: Relative to `root`, or absolute; their names count.
+        files: Relative to `root`, or absolute; their names are part of the digest.
         root: The folder that they are in.
     """
     digest = hashlib.sha256()
     for path in files:
         content = (root / path).read_bytes()
-        if path.suffix != ".py":  # of an installed package, compiled
+        if path.suffix != ".py":  # compiled, in an installed package
             digest.update(f"{name_of(path)}\n".encode() + content)
             continue
         tree = ast.parse(content)

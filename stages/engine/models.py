@@ -1,10 +1,10 @@
-"""The networks.
+"""The networks: how they are built, initialised and saved.
 
-A network takes inputs as the person has them: its first layer scales them by the training split.
-For classes it ends in logits, since the cross-entropy of logits is exact where that of a softmax
-output must clip; for numbers in values of about the size of 1. `save_model` adds what turns them
-into probabilities, or into the units of the targets. To add a network, write a function like `mlp`
-and name it in `MODELS`; one of the user's own needs none of this.
+A network takes unscaled inputs: its first layer scales them, as fitted to the training split. For
+classes it ends in logits, because the cross-entropy of logits is exact where that of a softmax
+output must clip; for numbers it ends in values of about the size of 1. `save_model` adds a layer
+that turns these into probabilities, or into the units of the targets. To add a network here, write
+a function like `mlp` and name it in `MODELS`; a user's own network needs none of this.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def mlp(inputs: keras.KerasTensor, settings: BuiltInModel) -> keras.KerasTensor:
 
 
 def cnn(inputs: keras.KerasTensor, settings: BuiltInModel) -> keras.KerasTensor:
-    """Two convolutions, each halved by pooling, then dense hidden layers.
+    """Two convolutions, each with pooling that halves the picture, then dense hidden layers.
 
     Source: `2c2d` of DeepOBS, F. Schneider, L. Balles and P. Hennig, 2019, arXiv:1903.05499, which
         has hidden_units [1024], relu and no dropout. Initial weights are Keras's defaults here.
@@ -76,10 +76,10 @@ MODELS: dict[str, Callable[[keras.KerasTensor, BuiltInModel], keras.KerasTensor]
 
 @dataclass(frozen=True)
 class Network:
-    """A model with what sets its weights afresh.
+    """A model with what is needed to reset its weights.
 
-    `initializers` are of `model.weights`, `random_states` the states of dropout and the like, both
-    in the order of the model, which does not depend on names.
+    `initializers` are those of `model.weights`, `random_states` the states of dropout and the like.
+    Both are in the order of the model, which does not depend on names.
     """
 
     model: keras.Model
@@ -93,11 +93,11 @@ def build_network(settings: Model, dataset: Dataset, n_copies: int = 1) -> Netwo
     Args:
         settings: Which network.
         dataset: The shapes of its input and output, and the scaling of its input.
-        n_copies: How many times its weights must fit into the memory.
+        n_copies: How many copies of its weights must fit into memory.
 
     Raises:
         InputError: If there is no such network, it does not fit the data, a weight has no
-            initializer, or the weights do not fit into the memory.
+            initializer, or the weights do not fit into memory.
     """
     if isinstance(settings, BuiltInModel) and settings.name not in MODELS:
         known = ", ".join(MODELS)
@@ -107,7 +107,7 @@ def build_network(settings: Model, dataset: Dataset, n_copies: int = 1) -> Netwo
         )
     build = load_own("model.name", settings.name) if isinstance(settings, OwnModel) else None
     recorded: dict[int, _Recorded] = {}
-    # Keras counts automatic names by thread; in a fresh one every model gets the same.
+    # Keras numbers automatic names by thread; in a fresh thread every model gets the same names.
     with _BUILDING, _recording_initializers(recorded, n_copies), ThreadPoolExecutor(1) as fresh:
         model = fresh.submit(_build_model, settings, dataset, build).result()
     bare = [weight.path for weight in model.weights if id(weight) not in recorded]
@@ -119,9 +119,9 @@ def build_network(settings: Model, dataset: Dataset, n_copies: int = 1) -> Netwo
     for weight in model.weights:
         if isinstance(settings, OwnModel) and recorded[id(weight)].value != _bytes(weight):
             raise InputError(
-                f"params.yaml: model.name: {settings.name} sets the weight {weight.path} after it "
-                "is made, such as a trained one; trials begin with initial weights, so that seeds "
-                "make a difference (weights=None in keras.applications)"
+                f"params.yaml: model.name: {settings.name} changes the weight {weight.path} after "
+                "creating it, such as to a trained one; trials begin with initial weights, so that "
+                "seeds make a difference (weights=None in keras.applications)"
             )
     return Network(
         model=model,
@@ -160,7 +160,7 @@ def _plain(numbers: tuple[float, ...]) -> float | list[float]:
 def _build_own(
     settings: OwnModel, dataset: Dataset, scaled: keras.KerasTensor, build: Any
 ) -> keras.KerasTensor:
-    """The outputs of the user's own network for scaled inputs, once it is seen to fit."""
+    """The outputs of the user's own network for scaled inputs, after checking that it fits."""
     fault = f"params.yaml: model.name: {settings.name}"
     with told_in_own_code("model.name", settings.name):
         model = build(dataset.input_shape, dataset.n_outputs, **settings.arguments)
@@ -192,7 +192,7 @@ def _build_own(
 
 @dataclass(frozen=True)
 class _Recorded:
-    """A weight as it was made."""
+    """A weight as it was created; `value` is a digest of its numbers."""
 
     weight: keras.Variable
     initializer: Callable[..., Any]
@@ -205,9 +205,9 @@ def _bytes(weight: keras.Variable) -> bytes:
 
 @contextmanager
 def _recording_initializers(recorded: dict[int, _Recorded], n_copies: int) -> Iterator[None]:
-    """Notes each weight that a layer adds, by its id, with the initializer that Keras forgets.
+    """Records each weight that a layer adds, by its id, with the initializer that Keras forgets.
 
-    Before it is made, room for all is looked for.
+    Before each one is created, checks that all weights up to it fit into memory.
     """
     add_weight = layers.Layer.add_weight
     n_weights = 0
@@ -233,11 +233,11 @@ def _recording_initializers(recorded: dict[int, _Recorded], n_copies: int) -> It
 
 
 def initialise(network: Network, seed: int) -> None:
-    """Sets every weight and random state afresh, as the seed alone decides.
+    """Resets every weight and random state; they depend on the seed alone.
 
-    Each random initializer gets a seed of its own, made of the trial's and the weight's position in
-    the model: no names and no global state, so a thread's second model equals its first, and
-    trials side by side cannot disturb each other.
+    Each random initializer gets its own seed, derived from the trial's seed and the weight's
+    position in the model. No names and no global state are involved, so a thread's second model
+    equals its first, and trials that run in parallel cannot disturb each other.
     """
     weights = zip(network.model.weights, network.initializers, strict=True)
     for position, (weight, initializer) in enumerate(weights):
@@ -270,12 +270,12 @@ def is_slow_in_xla(network: Network) -> bool:
 def save_model(model: keras.Model, path: Path, dataset: Dataset) -> None:
     """Saves the network as a `.keras` file whose bytes hold no date.
 
-    It gives the probabilities of the classes, or values in the units of the targets.
+    The saved network outputs probabilities of the classes, or values in the units of the targets.
 
     Args:
-        model: A network that gives logits or scaled values.
+        model: A network that outputs logits or scaled values.
         path: Ends in `.keras`; `keras.models.load_model` reads it.
-        dataset: With the scaling of the targets.
+        dataset: Has the scaling of the targets.
     """
     scaling = dataset.scaling
     if scaling.target_scale:
@@ -309,7 +309,7 @@ def _undated(name: str, content: bytes) -> bytes:
 
 
 def _numbered(keras_json: str) -> str:
-    """Puts counts in the place of `shared_object_id`, for which Keras takes memory addresses."""
+    """Replaces each `shared_object_id`, for which Keras uses a memory address, by a count."""
     counts: dict[str, int] = {}
     return re.sub(
         r'(?<="shared_object_id": )\d+',

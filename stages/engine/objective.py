@@ -37,11 +37,11 @@ def build_objective(task: Task, scaling: Scaling, targets: Array) -> Objective:
 
     Args:
         task: Names loss and score.
-        scaling: Of the targets.
-        targets: The split's, whose variance R² refers to.
+        scaling: How the targets are scaled.
+        targets: The split's targets; R² is relative to their variance.
 
     Raises:
-        InputError: If Keras has no such loss or metric, or it gives no value for each example.
+        InputError: If Keras has no such loss or metric, or it does not give a value per example.
     """
     if task.name == "classification":
         losses, scores = _of_classes(task)
@@ -65,9 +65,9 @@ def _is_right(targets: Any, logits: Any) -> Any:
 
 
 def _on_classes(function: Callable[..., Any]) -> PerExample:
-    """A function of Keras's for classes that gets logits where it can, else probabilities.
+    """Adapts a Keras function for classes: passes logits if it takes them, else probabilities.
 
-    Labels are indices for a `sparse_` one, else one-hot.
+    Labels are indices if its name begins with `sparse_`, else one-hot.
     """
     is_sparse = function.__name__.startswith("sparse_")
     arguments = {}
@@ -116,7 +116,7 @@ def _like(outputs: Any, numbers: Array) -> Any:
 
 
 def _find(key: str, module: Any, name: str) -> Callable[..., Any]:
-    """Keras's function of that name, of which a loss or metric is the mean."""
+    """Keras's function behind the loss or metric of that name, which is the function's mean."""
     try:
         found = module.get(name)
     except ValueError:
@@ -127,8 +127,8 @@ def _find(key: str, module: Any, name: str) -> Callable[..., Any]:
     function = getattr(found, "fn", None) or getattr(found, "_fn", found)
     if not inspect.isfunction(function):
         raise InputError(
-            f"params.yaml: {key}: {quoted(name)} is not an average over examples, so how far other "
-            "examples would move it cannot be told"
+            f"params.yaml: {key}: {quoted(name)} is not an average over examples, so there is no "
+            "telling how much other examples would change it"
         )
     return function
 

@@ -1,4 +1,4 @@
-"""Runs trials: from the store, or side by side on the workers, each filed when it is done."""
+"""Runs trials in parallel, except those in the store, and stores each as soon as it is done."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ MAX_LOSSES = 3
 
 
 class Runner:
-    """Where trials run, where they are kept, and who is told how far they are."""
+    """Runs trials on the workers, with the store of finished ones and a progress bar."""
 
     def __init__(
         self, data: Data, workers: Workers, store_folder: Path, progress: Progress, score: Score
@@ -30,10 +30,10 @@ class Runner:
         self._best: float | None = None
 
     def run(self, jobs: Sequence[Job]) -> list[TrialResult]:
-        """The trials' results in the order of the jobs; all that are missing are in flight at once.
+        """The trials' results in the order of the jobs; all missing trials are submitted at once.
 
-        Where trials run, and which come from the store, changes no result. A failed trial is not
-        kept, since what ended it may have been mended since.
+        Results do not depend on where trials run or which come from the store. A failed trial is
+        not stored, because its cause may be fixed before the next run.
 
         Raises:
             InputError: If the workers cannot go on.
@@ -57,7 +57,7 @@ class Runner:
         return [results[index] for index in range(len(jobs))]
 
     def _train(self, jobs: Mapping[int, Job]) -> Iterator[tuple[int, TrialResult]]:
-        """Results as they come; a trial that was lost on its way is tried again."""
+        """Yields results as they finish; a trial that was lost is submitted again."""
         done: SimpleQueue[Any] = SimpleQueue()
         running: dict[Any, int] = {}
         n_losses: Counter[int] = Counter()
@@ -82,13 +82,15 @@ class Runner:
             except LostTrialError:
                 n_losses[index] += 1
                 if n_losses[index] == MAX_LOSSES:
-                    raise InputError(f"{what}: lost {MAX_LOSSES} times on the way") from None
+                    raise InputError(
+                        f"{what}: lost {MAX_LOSSES} times on the way to a worker or back"
+                    ) from None
                 submit(index)
             else:
                 yield index, result
 
     def _note(self, results: Iterable[TrialResult]) -> None:
-        """Remembers the best validation score, for the person who waits."""
+        """Remembers the best validation score so far, to be shown with the progress."""
         for result in results:
             if isinstance(result.row, Completed):
                 given = result.row.validation_score

@@ -1,8 +1,8 @@
-"""Finished trials, kept so that none is ever run twice.
+"""Keeps finished trials, so that none needs to run twice.
 
-The store lies outside the stage's outputs, which DVC clears before a run. A trial is filed under a
-hash of everything that decides its result, at once when it is done; so a stage that was killed goes
-on where it was, and an added seed or rate trains only what is new.
+The store is outside the stage's outputs, which DVC clears before a run. A trial is stored as soon
+as it is done, under a hash of everything that its result depends on. So a stage that was killed
+continues where it stopped, and after adding a seed or a rate only the new trials run.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ LIMIT_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class _Record:
-    """A result, and which trial's it is: `key` is that of its `Work`."""
+    """A result and its trial; `key` is that of the trial's `Work`."""
 
     key: str
     trial: Trial
@@ -52,7 +52,7 @@ class TrialStore:
         self._folder = folder
 
     def get(self, key: str, wanted: Trial) -> TrialResult | None:
-        """The trial's result, or None if it is not there, damaged, or another trial's."""
+        """The trial's result, or None if the file is missing, damaged, or of another trial."""
         path = self._path(key, wanted)
         try:
             stored = _STORED.decode(path.read_bytes())
@@ -61,7 +61,7 @@ class TrialStore:
             return None
         if (record.key, record.trial) != (key, wanted):
             return None
-        with suppress(OSError):  # of a folder that may only be read
+        with suppress(OSError):  # the folder may be read-only
             os.utime(path)
         return TrialResult(
             row=replace(record.row, setting=wanted.setting),
@@ -70,7 +70,7 @@ class TrialStore:
         )
 
     def put(self, key: str, done: Trial, result: TrialResult) -> None:
-        """Files the result, at once whole or not at all.
+        """Stores the result, whole or not at all.
 
         Raises:
             InputError: If the folder cannot be written to.
@@ -89,29 +89,29 @@ class TrialStore:
 
 
 def locate_store() -> Path:
-    """The folder that TRIAL_STORE names, which several machines may share, or one of our own."""
+    """The folder that TRIAL_STORE names, which several machines may share, or the project's."""
     given = os.environ.get(STORE_VARIABLE)
     return Path(given) if given else locate_cache("trials")
 
 
 def prune(folder: Path, unused_since_s: float, limit_bytes: int = LIMIT_BYTES) -> None:
-    """Removes the files that were used longest ago until the rest keep within the limit.
+    """Removes the least recently used files until the store is within the limit.
 
     Args:
-        folder: Of the store.
-        unused_since_s: What was used after this time, in seconds of the epoch, stays: the present
-            run needs it.
-        limit_bytes: For all that may go.
+        folder: The store's folder.
+        unused_since_s: Files used since this time, in seconds since 1970, stay even beyond the
+            limit, because the present run needs them.
+        limit_bytes: How much the store may hold.
     """
     files = []
     for path in folder.glob("*/*.npz"):
-        with suppress(FileNotFoundError):  # another process was quicker
+        with suppress(FileNotFoundError):  # another process has removed it
             files.append((path, path.stat()))
     n_bytes = sum(stat.st_size for _, stat in files)
     for path, stat in sorted(files, key=lambda file: file[1].st_mtime):
         if n_bytes <= limit_bytes or stat.st_mtime >= unused_since_s:
             break
-        with suppress(OSError):  # of somebody else's, or gone
+        with suppress(OSError):  # another user's file, or already removed
             if path.stat().st_mtime > stat.st_mtime:  # used since it was listed
                 continue
             path.unlink()

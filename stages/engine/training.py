@@ -1,6 +1,6 @@
-"""One trial: a value in, a value out, in a slot that its thread keeps for the next one.
+"""Runs one trial, in a slot that its thread keeps for the next one.
 
-All that this module imports from the project is part of the key of a stored trial.
+Everything that this module imports from the project is part of a stored trial's key.
 """
 
 import hashlib
@@ -18,24 +18,34 @@ from keras.src.backend.common import global_state
 
 from stages.common.data import Dataset, Scaling
 from stages.common.errors import InputError, describe_refusal
+from stages.common.optimizer_params import Optimizer, RateSchedule
 from stages.common.own import describe, place_in_own_code
 from stages.common.params import FIRST_LOOK, Params, Task
 from stages.common.runs import Completed, Diverged, EpochRow, Failed
 from stages.common.score import score_of
 from stages.engine.environment import Environment, digest_own
-from stages.engine.loop import Slot, Tensors, resolve_jit_compile, to_tensors
+from stages.engine.loop import Program, Slot, Tensors, resolve_jit_compile, to_tensors
 from stages.engine.models import build_network
-from stages.engine.optimizers import build_learning_rate, build_optimizer, peak_learning_rate
+from stages.engine.optimizers import (
+    build_learning_rate,
+    build_optimizer,
+    leave_out_output_layer,
+    peak_learning_rate,
+    relative_rates,
+)
 from stages.engine.trial import Data, Trial, TrialResult, Work
 
 # A thread of a cluster may be given several optimizers' trials in turn.
 N_SLOTS = 8
-# What a stage holds of the weights at least: those of its fresh seeds, and them again in one array.
+# How many copies of the weights a stage holds at least: one per fresh seed, and again in one array.
 N_COPIES = 2 * FIRST_LOOK
-# What Keras draws from where it is given no seed.
+# The generator that Keras draws from if it is given no seed.
 _GLOBAL_SEED = "global_seed_generator"
 _thread = threading.local()
-_making_tensors = threading.Lock()
+# TensorFlow reads its functions' source when it traces them, and Python 3.11 cannot parse in two
+# threads at once (SystemError: AST constructor recursion depth mismatch).
+_building = threading.Lock()
+_programs: OrderedDict[str, Program] = OrderedDict()
 
 
 def plan_work(
@@ -50,20 +60,22 @@ def plan_work(
     Args:
         name: A key of `params.optimizers`.
         params: All parameters.
-        dataset: What is known of the data.
-        data_digest: Of the examples that train and validate; see `digest_examples`.
-        environment: Of the workers.
+        dataset: Describes the data.
+        data_digest: Identifies the training and validation examples; see `digest_examples`.
+        environment: The one that all workers share.
 
     Raises:
         InputError: If the parameters name a model or an optimizer that cannot be built.
     """
-    settings = params.optimizers[name]
+    settings = params.optimizers[name].with_arguments({})
     network = build_network(params.model, dataset, N_COPIES)
     jit_compile = resolve_jit_compile(network, params.train.jit_compile, environment.devices)
-    n_steps = ceil(dataset.n_train / params.train.batch_size) * params.train.epochs
+    n_steps = count_steps(params, dataset.n_train)
+    schedule = _schedule(settings, params)
     own = digest_own(name, params)
     decides = {
-        "optimizer": settings.model_dump(mode="json"),
+        "optimizer": settings.model_dump(mode="json", exclude={"schedule"}),
+        "schedule": None if schedule is None else schedule.model_dump(mode="json"),
         "model": params.model.model_dump(mode="json"),
         "epochs": params.train.epochs,
         "batch_size": params.train.batch_size,
@@ -87,7 +99,7 @@ def plan_work(
 
 
 def train_trial(work: Work, data: Data, trial: Trial) -> TrialResult:
-    """Trains and validates once; which thread does it, and what it did before, changes no bit.
+    """Trains and validates once; neither the thread nor what it ran before affects the result.
 
     An exception ends the trial as failed, a loss or weight that is not finite as diverged; both are
     results.
@@ -96,25 +108,18 @@ def train_trial(work: Work, data: Data, trial: Trial) -> TrialResult:
         InputError: If the parameters are wrong, so that no trial could be trained, or the disk is
             full.
     """
-    slots: OrderedDict[str, Slot] = _thread.__dict__.setdefault("slots", OrderedDict())
     try:
-        if work.key not in slots:
-            while len(slots) >= N_SLOTS:
-                slots.popitem(last=False)
-            with _making_tensors:
-                tensors = _make_tensors(data, work.params.task, work.dataset.scaling)
-            slots[work.key] = build_slot(work, *tensors)
-        slots.move_to_end(work.key)
-        return run_trial(slots[work.key], work, trial)
+        return run_trial(_take_slot(work, data), work, trial)
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001, an own network or optimizer may raise any
-        slots.pop(work.key, None)
+        _slots().pop(work.key, None)
+        _programs.pop(work.key, None)
         cause: BaseException = error
-        # What was raised while TensorFlow traced a function comes wrapped.
+        # TensorFlow wraps what is raised while it traces a function.
         while hasattr(cause, "ag_error_metadata") and cause.__context__ is not None:
             cause = cause.__context__
-        # TensorFlow writes what it traces to a file; a full disk says nothing of the optimizer.
+        # TensorFlow writes what it traces to a file; a full disk is not the optimizer's fault.
         if isinstance(cause, OSError) and (refusal := describe_refusal(cause)):
             raise InputError(refusal) from None
         reason = f"{describe(cause)}{place_in_own_code(error)}"
@@ -122,36 +127,94 @@ def train_trial(work: Work, data: Data, trial: Trial) -> TrialResult:
         return TrialResult(row=row, curve=(), weights=())
 
 
-def build_slot(work: Work, train: Tensors, validation: Tensors) -> Slot:
-    """A slot for the optimizer's trials, compiled.
+def count_steps(params: Params, n_train: int) -> int:
+    """Minibatches in a whole training; an epoch's last one may be smaller."""
+    return ceil(n_train / params.train.batch_size) * params.train.epochs
+
+
+def _schedule(settings: Optimizer, params: Params) -> RateSchedule | None:
+    """The optimizer's schedule; None if the rate is constant or follows a Keras schedule."""
+    if not isinstance(settings.learning_rate, float):
+        return None
+    schedule = settings.schedule or params.train.schedule
+    return None if schedule.is_constant else schedule
+
+
+def _slots() -> OrderedDict[str, Slot]:
+    """This thread's slots by the key of their work; the most recently used comes last."""
+    slots: OrderedDict[str, Slot] = _thread.__dict__.setdefault("slots", OrderedDict())
+    return slots
+
+
+def _take_slot(work: Work, data: Data) -> Slot:
+    """This thread's slot for the work; the first thread that needs one compiles for all."""
+    slots = _slots()
+    if work.key not in slots:
+        with _building:
+            tensors = _make_tensors(data, work.params.task, work.dataset.scaling)
+            slots[work.key] = build_slot(work, *tensors, _programs.get(work.key))
+            _programs[work.key] = slots[work.key].program
+            for kept in (slots, _programs):
+                while len(kept) > N_SLOTS:
+                    kept.popitem(last=False)
+    slots.move_to_end(work.key)
+    return slots[work.key]
+
+
+def build_slot(
+    work: Work, train: Tensors, validation: Tensors, program: Program | None = None
+) -> Slot:
+    """A slot for the optimizer's trials.
+
+    Args:
+        work: What the trials have in common.
+        train: Training examples.
+        validation: Validation examples.
+        program: From another slot for the same work and examples; None compiles one.
 
     Raises:
-        InputError: If the network draws random numbers that no trial's seed decides.
+        InputError: If the network draws random numbers that do not depend on the trial's seed, or
+            keeps a variable that could not be reset for a trial.
     """
     factor = keras.Variable(1.0, trainable=False)
+    settings = work.params.optimizers[work.name]
+    schedule = _schedule(settings, work.params)
+    n_steps = count_steps(work.params, len(train.targets))
+    rates = None if schedule is None else relative_rates(schedule, n_steps)
     global_state.set_global_attribute(_GLOBAL_SEED, None)
-    slot = Slot(
-        build_network(work.params.model, work.dataset),
-        build_optimizer(work.name, work.params.optimizers[work.name], factor),
-        factor,
-        train,
-        validation,
-        batch_size=work.params.train.batch_size,
-        jit_compile=work.jit_compile,
-    )
-    slot.reset(0, 1.0)
+    network = build_network(work.params.model, work.dataset)
+    settings = leave_out_output_layer(settings, network.model)
+    try:
+        slot = Slot(
+            network,
+            build_optimizer(work.name, settings, factor, rates),
+            factor,
+            (train, validation),
+            batch_size=work.params.train.batch_size,
+            jit_compile=work.jit_compile,
+            program=program,
+        )
+        slot.reset(0, 1.0)
+    except InputError:
+        _check_seeded(work)
+        raise
+    _check_seeded(work)
+    return slot
+
+
+def _check_seeded(work: Work) -> None:
+    """Raises InputError if the network or the optimizer drew random numbers without a seed."""
     if global_state.get_global_attribute(_GLOBAL_SEED) is not None:
         raise InputError(
             f"params.yaml: model.name: {work.params.model.name} or the optimizer {work.name} draws "
             "random numbers without a seed; make a keras.random.SeedGenerator in the layer's "
             "__init__ and pass it as seed"
         )
-    return slot
 
 
 @lru_cache(maxsize=1)
 def _make_tensors(data: Data, task: Task, scaling: Scaling) -> tuple[Tensors, Tensors]:
-    """For all threads of a process."""
+    """The data as tensors, shared by all threads of a process."""
     return to_tensors(data.train, task, scaling), to_tensors(data.validation, task, scaling)
 
 
@@ -159,8 +222,8 @@ def run_trial(slot: Slot, work: Work, trial: Trial) -> TrialResult:
     """Trains and validates once.
 
     The trial's seed alone fixes the initial weights, the order of examples and dropout, so that
-    trials of other optimizers with the same seed are paired with this one; what the slot trained
-    before leaves no trace.
+    trials of other optimizers with the same seed are paired with this one. What the slot trained
+    before does not matter.
     """
     slot.reset(trial.seed, trial.learning_rate_factor)
     generator = np.random.default_rng(np.random.SeedSequence(trial.seed, spawn_key=(1,)))
@@ -188,6 +251,7 @@ def run_trial(slot: Slot, work: Work, trial: Trial) -> TrialResult:
                     validation_score=validation.score,
                 )
             )
+    slot.take_evaluation_point()
     weights = tuple(slot.model.get_weights())
     about = _about(work, trial, n_epochs, n_epochs * slot.n_steps_per_epoch)
     # Max-pooling and a sigmoid can hide weights that are not finite from the loss.
@@ -209,7 +273,7 @@ def run_trial(slot: Slot, work: Work, trial: Trial) -> TrialResult:
 
 
 def _about(work: Work, trial: Trial, n_epochs: int, n_steps: int) -> dict[str, Any]:
-    """What every trial's row says."""
+    """The fields that every trial's row has."""
     return {
         "phase": trial.phase,
         "setting": trial.setting,

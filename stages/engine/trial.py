@@ -1,4 +1,4 @@
-"""What a trial is: values that travel between processes. No TensorFlow here."""
+"""Trials and their results, as values that processes exchange; imports no TensorFlow."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -16,10 +16,9 @@ SCHEDULER = "DASK_SCHEDULER_ADDRESS"
 
 @dataclass(frozen=True)
 class Trial:
-    """A training run to be made.
+    """A training run to be done.
 
-    `setting` is the factor's place in the plan; it does not affect the result, so it is not
-    compared.
+    `setting` is the index of its setting; it does not affect the result, so it is not compared.
     """
 
     phase: Phase
@@ -38,10 +37,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Work:
-    """What one optimizer's trials have in common, but for the examples.
+    """What one optimizer's trials have in common, except the examples.
 
-    `params` names that optimizer alone, `configured_rate` is what a factor of 1 means, `own` is a
-    digest of the user's own code, and `key` identifies all that decides the results.
+    `params` has that optimizer alone, `configured_rate` is the rate at a factor of 1, `own` is a
+    digest of the user's own code, and `key` identifies everything that the results depend on.
     """
 
     name: str
@@ -55,10 +54,10 @@ class Work:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What became of a trial.
+    """The outcome of a trial.
 
     `curve` has its epochs, up to the one that diverged. `weights`, in the order of
-    `keras.Model.weights`, are those of a completed confirmation trial; no other's are needed.
+    `keras.Model.weights`, are kept for completed confirmation trials only, else empty.
     """
 
     row: TrialRow
@@ -67,7 +66,7 @@ class TrialResult:
 
 
 class LostTrialError(Exception):
-    """A trial was lost on its way and may be tried again."""
+    """A trial was lost on the way to a worker or back, and may be submitted again."""
 
 
 class Workers(Protocol):
@@ -78,7 +77,7 @@ class Workers(Protocol):
         """The environment that all workers share."""
 
     def submit(self, work: Work, data: Data, trial: Trial) -> "Future[TrialResult]":
-        """Has the trial run when its turn comes."""
+        """Queues the trial, which runs when its turn comes."""
 
     def collect(self, future: "Future[TrialResult]") -> TrialResult:
         """The result of a future that is done.

@@ -15,7 +15,7 @@ from stages.engine.trial import SCHEDULER, Data, Trial, TrialResult, Work, Worke
 
 
 def open_workers() -> AbstractContextManager[Workers]:
-    """A cluster where DASK_SCHEDULER_ADDRESS names one, else threads.
+    """Opens a cluster if DASK_SCHEDULER_ADDRESS names one, else threads.
 
     Raises:
         InputError: If the cluster cannot be used, or TRAIN_WORKERS is wrong.
@@ -33,10 +33,10 @@ def open_workers() -> AbstractContextManager[Workers]:
 
 
 def count_workers() -> int:
-    """How many trials run side by side: TRAIN_WORKERS, or as many as there are cores.
+    """How many trials run in parallel: TRAIN_WORKERS, or as many as there are cores.
 
     Raises:
-        InputError: If TRAIN_WORKERS is no whole number from 1 to 9999.
+        InputError: If TRAIN_WORKERS is not a whole number from 1 to 9999.
     """
     text = os.environ.get("TRAIN_WORKERS", str(joblib.cpu_count()))
     if not re.fullmatch("0*[1-9][0-9]{0,3}", text):
@@ -48,7 +48,7 @@ def count_workers() -> int:
 
 @contextmanager
 def open_threads(n: int) -> Iterator[Workers]:
-    """Workers in n threads, which end with the program however long their trials would take."""
+    """Workers in n threads, which end with the program even if their trials are unfinished."""
     with ThreadPool(n) as pool:
         yield _Threads(pool)
 

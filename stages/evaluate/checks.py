@@ -28,7 +28,7 @@ _MOMENTUM = ("momentum", "nesterov")
 
 @dataclass(frozen=True)
 class Experiment:
-    """What the checks look at; mappings and pairs are of the optimizers at their tuned rates."""
+    """What the checks look at; mappings are by optimizer, pairs compare tuned rates."""
 
     dataset: Dataset
     model: Model
@@ -40,12 +40,12 @@ class Experiment:
 
 
 def find_faults(experiment: Experiment) -> tuple[Finding, ...]:
-    """All that the checks find, in their order and by name."""
+    """All findings, in the order of `CHECKS`."""
     return tuple(finding for check in CHECKS for finding in check(experiment))
 
 
 def check_edge_of_grid(experiment: Experiment) -> Iterator[Finding]:
-    """Tuning ended at the lowest or the highest rate, though it went on beyond the first ones.
+    """Tuning ended at the lowest or the highest rate, although it went beyond the first ones.
 
     Source: Godbole et al. 2023, Deep learning tuning playbook.
     """
@@ -54,7 +54,9 @@ def check_edge_of_grid(experiment: Experiment) -> Iterator[Finding]:
         for name, run in experiment.runs.items():
             grid = grid_points(name, run)
             edge = grid[0 if extreme == "lowest" else -1]
-            if len(grid) > 1 and edge.choice in ("tuned", "both") and run.tuned.completed:
+            tuned = next((point for point in grid if point.choice in ("tuned", "both")), None)
+            is_edge = tuned is not None and tuned.learning_rate == edge.learning_rate
+            if is_edge and grid[0].learning_rate < grid[-1].learning_rate and run.tuned.completed:
                 rates[name] = f"{name} ({edge.learning_rate:.3g})"
         if rates:
             yield Finding(
@@ -73,12 +75,12 @@ def check_failures(experiment: Experiment) -> Iterator[Finding]:
         n_tuning = sum(row.outcome != "completed" for row in run.tuning)
         if n_failed:
             low, high = failure_interval(n_failed, n_trials, experiment.settings.confidence)
-            others = "; its scores are the others' alone" if n_failed < n_trials else ""
+            others = "; its scores come from the others only" if n_failed < n_trials else ""
             yield Finding(
                 "failures",
                 (name,),
                 f"{name}: {n_failed} of {n_trials} trials {_verb(run.tuned.rows)} with fresh seeds "
-                f"({100 * low:.0f} to {100 * high:.0f} % may){others}.",
+                f"(in the long run {100 * low:.0f} to {100 * high:.0f} %){others}.",
                 "Set a lower learning_rate, or tune with more seeds.",
             )
         elif n_tuning >= LARGE_SHARE * len(run.tuning):
@@ -103,7 +105,8 @@ def check_stuck(experiment: Experiment) -> Iterator[Finding]:
                 "stuck",
                 (name,),
                 f"{name}: {n_stuck} of {len(scores)} trials were not clearly better than guessing "
-                f"({100 * low:.0f} to {100 * high:.0f} % may), so its mean describes no trial.",
+                f"(in the long run {100 * low:.0f} to {100 * high:.0f} %), so its mean describes "
+                "no trial.",
                 "Set a lower learning_rate, look for a better start, or validate on more examples.",
             )
 
@@ -146,7 +149,7 @@ def check_best_epoch(experiment: Experiment) -> Iterator[Finding]:
             tuple(losses),
             f"Validation {score.name} was better at an earlier epoch than at the last, for "
             f"{enumerate_names(losses.values())}.",
-            "Lower train.epochs, or take a smaller network or dropout.",
+            "Lower train.epochs, or try dropout or a smaller network.",
         )
 
 
@@ -162,8 +165,8 @@ def check_identical_curves(experiment: Experiment) -> Iterator[Finding]:
             yield Finding(
                 "identical_curves",
                 tuple(names),
-                f"{enumerate_names(names)} have the same learning curves to the last digit: one "
-                f"optimizer under {len(names)} names.",
+                f"{enumerate_names(names)} have the same learning curves to the last digit, so "
+                f"they are one optimizer under {len(names)} names.",
                 "Compare their settings.",
             )
 
@@ -171,7 +174,7 @@ def check_identical_curves(experiment: Experiment) -> Iterator[Finding]:
 def check_nesterov_behind_sgd(experiment: Experiment) -> Iterator[Finding]:
     """SGD with Nesterov momentum is clearly worse than the plain SGD that it contains.
 
-    Source: Choi et al. 2019, arXiv:1910.05446: an optimizer tuned well is never behind one that it
+    Source: Choi et al. 2019, arXiv:1910.05446: a well-tuned optimizer is never behind one that it
         contains.
     """
 
@@ -219,13 +222,13 @@ def check_absent_classes(experiment: Experiment) -> Iterator[Finding]:
 
 
 def check_guessing(experiment: Experiment) -> Iterator[Finding]:
-    """The test score is no better than saying the same of every example."""
+    """The test score is no better than predicting the same for every example."""
     counts, score = experiment.dataset.test_counts, experiment.score
     chance = _chance(experiment, counts)
-    what = "that of always saying the mean, 0"
+    what = "that of always predicting the mean, 0"
     if counts:
         guessing = max(counts) / sum(counts)
-        what = f"that of always naming the most frequent class ({guessing:.4f})"
+        what = f"that of always predicting the most frequent class ({guessing:.4f})"
         if guessing == 1:
             return
     for name in experiment.runs:
@@ -241,7 +244,7 @@ def check_guessing(experiment: Experiment) -> Iterator[Finding]:
 
 
 def check_known_band(experiment: Experiment) -> Iterator[Finding]:
-    """The textbook's network on the whole of Fashion-MNIST does unbelievably well or badly."""
+    """The textbook's network on the whole of Fashion-MNIST does implausibly well or badly."""
     is_textbook = (
         experiment.dataset.name == "fashion_mnist"
         and experiment.score.keras_name == ACCURACY
@@ -267,7 +270,7 @@ def check_known_band(experiment: Experiment) -> Iterator[Finding]:
 
 
 def check_test_examples(experiment: Experiment) -> Iterator[Finding]:
-    """The margin is finer than the test examples can tell; no number of seeds makes up for it."""
+    """The margin is finer than the test examples can resolve, with any number of seeds."""
     widths = [
         pair.test_set_half_width
         for pair in experiment.pairs
@@ -306,7 +309,7 @@ CHECKS: tuple[Callable[[Experiment], Iterator[Finding]], ...] = (
 
 
 def _last_gains(curves: Sequence[Sequence[EpochRow]], score: Score) -> list[float]:
-    """By trial, how much the validation score improved in the last fifth of the epochs."""
+    """How much each trial's validation score improved in the last fifth of the epochs."""
     return [
         score.merit(curve[-1].validation_score - curve[-1 - n_last].validation_score)
         for curve in curves
@@ -315,14 +318,14 @@ def _last_gains(curves: Sequence[Sequence[EpochRow]], score: Score) -> list[floa
 
 
 def _chance(experiment: Experiment, counts: Sequence[int]) -> float:
-    """The score that guessing may reach in a split, where that is known.
+    """The score that guessing may reach on a split; below every score where that is not known.
 
-    Naming the most frequent class every time, two standard errors above its accuracy; saying the
-    mean, an R² of 0.
+    For accuracy it is that of always predicting the most frequent class, plus two standard errors;
+    for R² it is 0, that of always predicting the mean.
 
     Args:
-        experiment: Whose score it is.
-        counts: The split's examples by class.
+        experiment: Says which score is used.
+        counts: The number of the split's examples in each class.
     """
     name = experiment.score.keras_name
     if name != ACCURACY:
@@ -337,6 +340,6 @@ def _n_last(curve: Sequence[EpochRow]) -> int:
 
 
 def _verb(rows: Sequence[TrialRow | ConfirmationRow]) -> str:
-    """What those did that were not completed."""
+    """How the trials ended that did not complete, such as `diverged or failed`."""
     outcomes = {row.outcome for row in rows} - {"completed"}
     return " or ".join(sorted(outcomes))

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from stages.common.data import Dataset, Examples, Scaling
+from stages.common.decimals import score_format
 from stages.common.errors import InputError, shorten
 from stages.common.files import FloatArray
 from stages.common.params import ComparisonParams, Params
@@ -38,7 +39,7 @@ from stages.inference.race import Rules, run_race
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the stage hands on."""
+    """Everything that the stage writes, except for the best model."""
 
     comparison: Comparison
     metrics: Metrics
@@ -56,7 +57,7 @@ def evaluate(
     test: Examples,
     scored: Mapping[str, ScoredRun],
 ) -> Evaluation:
-    """Compares the optimizers, whose trials `scored` has by name.
+    """Compares the optimizers; `scored` has their trials by name.
 
     Raises:
         InputError: If they were trained with different versions of the packages.
@@ -81,7 +82,7 @@ def evaluate(
 
 
 def compare(params: Params, dataset: Dataset, scored: Mapping[str, ScoredRun]) -> Comparison:
-    """Everything that is said of the optimizers; errors as above."""
+    """The statistics, verdict and warnings; raises the same error as `evaluate`."""
     settings, score = params.comparison, score_of(params.task)
     rules = Rules(
         margin=settings.margin,
@@ -105,10 +106,12 @@ def compare(params: Params, dataset: Dataset, scored: Mapping[str, ScoredRun]) -
         for name in ranking
     }
     pairs = _pairs({name: scored[name] for name in ranking}, score, rules)
-    verdict = conclude(race, rules, results, pairs)
+    best = results[ranking[0]].tuned.test_score.mean
+    style = score_format(score, best, settings.margin)
+    verdict = conclude(race, rules, results, pairs, style)
     experiment = Experiment(dataset, params.model, score, scored, results, pairs, settings)
     return Comparison(
-        # As short as can be, however wide a table is.
+        # Without these, which are long for a wide table.
         dataset=replace(dataset, features=(), medians=(), scaling=Scaling((), (), (), ())),
         score=score,
         n_parameters=first_run.n_parameters,
@@ -151,7 +154,7 @@ def summarise(comparison: Comparison) -> Metrics:
 
 
 def _merits(scored: Mapping[str, ScoredRun], score: Score) -> dict[str, FloatArray]:
-    """Test scores by seed; the greater, the better."""
+    """Test scores by seed, with the sign that makes greater scores better."""
     return {name: score.sign * run.tuned.scores for name, run in scored.items()}
 
 
@@ -195,13 +198,13 @@ def _check_same_versions(runs: Mapping[str, Run]) -> Run:
             raise InputError(
                 f"runs/{name} was trained with {shorten(str(dict(run.versions)), 120)}, "
                 f"runs/{first} with {shorten(str(dict(one.versions)), 120)}; "
-                "train all with the same: dvc repro --force"
+                "train all with the same versions: dvc repro --force"
             )
     return one
 
 
 def _target(settings: ComparisonParams, score: Score, leader: ScoredRun) -> float | None:
-    """`auto`: the margin behind the mean final validation score of the ranking's first."""
+    """The target; `auto` is the leader's mean final validation score less the margin."""
     if settings.target != "auto":
         return settings.target
     scores = [row.validation_score for row in leader.tuned.completed]
@@ -209,7 +212,7 @@ def _target(settings: ComparisonParams, score: Score, leader: ScoredRun) -> floa
         return None
     target = float(np.mean(scores)) - score.sign * settings.margin
     worst = score.lowest if score.sign > 0 else score.highest
-    # One that every score reaches tells nothing.
+    # A target that every score reaches tells nothing.
     return target if score.merit(target) > score.merit(worst) else None
 
 

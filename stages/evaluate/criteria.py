@@ -1,4 +1,4 @@
-"""What else the trials say of an optimizer: speed, tolerance, memory."""
+"""What the trials tell about an optimizer besides its score: speed, tolerance, memory."""
 
 from collections.abc import Sequence
 from math import fsum, inf
@@ -11,7 +11,7 @@ from stages.evaluate.scored import ScoredRun
 
 
 def grid_points(name: str, scored: ScoredRun) -> tuple[TuningPoint, ...]:
-    """The grid from its lowest learning rate to its highest; means are of completed trials."""
+    """The grid by ascending learning rate; means are over the completed trials."""
     run = scored.run
     by_setting: dict[int, list[TrialRow]] = {}
     for row in scored.tuning:
@@ -33,6 +33,8 @@ def grid_points(name: str, scored: ScoredRun) -> tuple[TuningPoint, ...]:
             n_trials=len(rows),
             n_failed=len(rows) - len(scores),
             choice=choice(setting),
+            arguments="; ".join(f"{k}={v}" for k, v in run.settings[setting].arguments.items())
+            or None,
         )
 
     return tuple(sorted(map(point, by_setting), key=lambda p: p.learning_rate_factor))
@@ -44,10 +46,10 @@ def measure(
     """Judges an optimizer by everything but its score.
 
     Args:
-        name: The optimizer's.
+        name: The optimizer's name.
         scored: Its trials.
-        score: What they are judged by.
-        target: The validation score to be reached, None where there is none to name.
+        score: What the trials are judged by.
+        target: The validation score to reach; None if there is none.
         margin: A loss of score that makes no difference.
     """
     run, trials = scored.run, scored.trials
@@ -82,10 +84,10 @@ def epochs_to_target(curve: Sequence[EpochRow], target: float, score: Score) -> 
 
 
 def good_rates(grid: Sequence[TuningPoint], score: Score, margin: float) -> tuple[float, float]:
-    """Lowest and highest rate of the grid's stretch that does about as well as the tuned one.
+    """Lowest and highest of the neighbouring rates that do about as well as the tuned one.
 
-    Its rates have no failed trial and a mean validation score at most the margin behind that of the
-    tuned rate, which is always part of it.
+    These have no failed trial and a mean validation score at most the margin behind that of the
+    tuned rate, which is always among them.
 
     Source: Sivaprasad et al. 2020, arXiv:1910.11758, on how much tuning an optimizer needs.
     """

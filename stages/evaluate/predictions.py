@@ -1,5 +1,7 @@
 """What the networks predict for the test examples: confusion, mistakes, fitted values."""
 
+from collections import Counter
+
 import numpy as np
 
 from stages.common.data import Examples, Scaling
@@ -14,7 +16,7 @@ N_CLASSES = 50
 def confuse(
     name: str, scored: ScoredRun, test: Examples, class_names: tuple[str, ...]
 ) -> list[ConfusionCell]:
-    """The confusion matrix of an optimizer; none without a trial, or of a regression."""
+    """The confusion matrix of an optimizer; empty without predictions, or for a regression."""
     predictions = scored.predictions
     if not class_names or not len(predictions):
         return []
@@ -25,13 +27,17 @@ def confuse(
         ConfusionCell(name, class_names[actual], class_names[predicted], count / sum(row))
         for actual, row in enumerate(counts.tolist())
         for predicted, count in enumerate(row)
-        # Of very many classes, only what there is.
+        # With very many classes, empty cells off the diagonal are left out.
         if sum(row) and (count or predicted == actual or n <= N_CLASSES)
     ]
 
 
 def find_mistakes(scored: ScoredRun, test: Examples, scaling: Scaling) -> Mistakes:
-    """The test pictures that most trials got wrong, at most N_MISTAKES."""
+    """The test pictures that most trials got wrong, at most N_MISTAKES.
+
+    The worst of each class come first, then each class's second worst and so on, so that a hard
+    class does not hide the others.
+    """
     inputs = test.inputs
     is_pictures = inputs.ndim == 4 and inputs.dtype == np.uint8 and inputs.shape[-1] in (1, 3)
     if not is_pictures or test.targets.ndim > 1 or not len(scored.predictions):
@@ -39,8 +45,14 @@ def find_mistakes(scored: ScoredRun, test: Examples, scaling: Scaling) -> Mistak
         return Mistakes(np.zeros((0, 1, 1, 1), np.uint8), none, none, none)
     predictions = scored.predictions.astype(np.int64)
     n_wrong = np.sum(predictions != test.targets, axis=0)
-    worst = np.argsort(-n_wrong, kind="stable")[:N_MISTAKES]
-    worst = worst[n_wrong[worst] > 0]
+    order = np.argsort(-n_wrong, kind="stable")
+    order = order[n_wrong[order] > 0]
+    seen: Counter[int] = Counter()
+    turns = []
+    for actual in test.targets[order].tolist():
+        turns.append(seen[actual])
+        seen[actual] += 1
+    worst = order[np.argsort(turns, kind="stable")][:N_MISTAKES]
     frequent = [
         np.bincount(column[column != target]).argmax()
         for column, target in zip(predictions[:, worst].T, test.targets[worst], strict=True)
@@ -56,7 +68,7 @@ def find_mistakes(scored: ScoredRun, test: Examples, scaling: Scaling) -> Mistak
 
 
 def fit(name: str, scored: ScoredRun, test: Examples) -> tuple[FittedPoint, ...]:
-    """What an optimizer's trials predict for numbers; about N_FITTED evenly spaced examples."""
+    """A regression's predictions for about N_FITTED examples, evenly spaced by rank of target."""
     if test.targets.ndim == 1 or not len(scored.predictions):
         return ()
     n_test, n_outputs = test.targets.shape

@@ -1,4 +1,4 @@
-"""What one optimizer's trials gave, with their scores on the test examples."""
+"""One optimizer's trials, with their scores on the test examples."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -69,10 +69,10 @@ class Group:
 class ScoredRun:
     """One optimizer's trials.
 
-    `tuning` rows are in the order of their making; `curves` are of the completed trials at the
-    tuned rate with the first fresh seeds, `n_curves` of them with the failed ones. `predictions`
-    are those of the completed trials of `tuned`, `example_scores` what each test example adds to
-    their score; see `Predictions`.
+    `tuning` rows are in the order in which they were trained. `curves` belong to the completed
+    trials at the tuned rate with the first fresh seeds; `n_curves` counts the failed ones as well.
+    `predictions` are those of the completed trials of `tuned`, and `example_scores` is what each
+    test example adds to their score; see `Predictions`.
     """
 
     run: Run
@@ -95,10 +95,10 @@ class ScoredRun:
 def read_runs(
     names: Iterable[str], runs: Path = RUNS, confirmation: Path = CONFIRMATION
 ) -> dict[str, ScoredRun]:
-    """Reads what `train` and `confirm` made of the optimizers of these names.
+    """Reads what `train` and `confirm` wrote for the optimizers of these names.
 
     Raises:
-        InputError: If a file is missing, damaged, or of other trials than the others.
+        InputError: If a file is missing, damaged, or has other trials than the rest.
     """
     names = sorted(names)
     rows: dict[tuple[str, Rate], list[ConfirmationRow]] = {}
@@ -108,7 +108,7 @@ def read_runs(
     if {name for name, _ in rows} != set(names) or not len(found.values) == len(
         found.scores
     ) == len(names):
-        raise InputError(f"{confirmation}: of other optimizers than params.yaml; run `dvc repro`")
+        raise InputError(f"{confirmation}: has other optimizers than params.yaml; run `dvc repro`")
     return {
         name: _read_run(runs / name, name, rows, values, scores)
         for name, values, scores in zip(names, found.values, found.scores, strict=True)

@@ -1,11 +1,12 @@
-"""What may be said of the optimizers, in words."""
+"""Puts the answer into words."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf
 
+from stages.common.decimals import USUAL, rounded_down, rounded_up
 from stages.common.results import OptimizerResult, Pair
-from stages.inference.estimates import failure_interval, rounded_up
+from stages.inference.estimates import failure_interval
 from stages.inference.race import Race, Rules
 
 N_NAMED = 5
@@ -25,8 +26,12 @@ def conclude(
     rules: Rules,
     results: Mapping[str, OptimizerResult],
     pairs: Sequence[Pair],
+    style: str = USUAL,
 ) -> Verdict:
-    """Says which optimizer to take, what may be lost by it, and what that does not cover."""
+    """Says which optimizer to take, what may be lost by it, and what that does not cover.
+
+    Scores are printed in the format `style`, such as `.4f`.
+    """
     look = race.looks[-1]
     best = look.leader
     if results[best].tuned.test_score.mean is None:
@@ -34,18 +39,18 @@ def conclude(
     if len(results) == 1:
         return Verdict(best, f"Only {best} was trained.", (_failures(best, results, rules),))
     details = (
-        _rivals(race, best),
-        *_beaten(race),
+        _rivals(race, best, style),
+        *_beaten(race, style),
         _cheapest(results, rules) if _all_alike(results, pairs, rules) else "",
         _failures(best, results, rules),
-        _test_examples(race, best, pairs),
+        _test_examples(race, best, pairs, style),
         "It holds for the settings that tuning found; a larger budget may find better ones.",
     )
-    sentence = _sentence(race, rules, best)
+    sentence = _sentence(race, rules, best, style)
     return Verdict(best, sentence, tuple(detail for detail in details if detail))
 
 
-def _sentence(race: Race, rules: Rules, best: str) -> str:
+def _sentence(race: Race, rules: Rules, best: str, style: str) -> str:
     look = race.looks[-1]
     sure = f"({100 * rules.confidence:g} % sure, however often you looked)"
     if look.bound is None:
@@ -55,10 +60,10 @@ def _sentence(race: Race, rules: Rules, best: str) -> str:
         rival = min(rivals, key=lambda name: _lead(race, best, name))
         return (
             f"Take {best} for now: after {look.n_seeds} seeds, {rival} may be ahead by up to "
-            f"{rounded_up(look.bound)} {sure}."
+            f"{rounded_up(look.bound, style)} {sure}."
         )
     if len(race.racing) > 1:
-        what = f"no other is ahead of it by more than {rounded_up(look.bound)}"
+        what = f"no other is ahead of it by more than {rounded_up(look.bound, style)}"
     elif all(_behind(race, name) > 0 for look in race.looks for name in look.beaten):
         what = "it is ahead of every other"
     else:
@@ -67,32 +72,31 @@ def _sentence(race: Race, rules: Rules, best: str) -> str:
 
 
 def _lead(race: Race, best: str, name: str) -> float:
-    """How far the best is ahead of another at least; below 0 where the other may be ahead."""
+    """A lower bound of the best's lead over another; below 0 if the other may be ahead."""
     return race.ahead.get((best, name), -inf)
 
 
-def _rivals(race: Race, best: str) -> str:
+def _rivals(race: Race, best: str, style: str) -> str:
     leads = {name: _lead(race, best, name) for name in race.racing if name != best}
     named = [
-        f"{name} (by up to {rounded_up(-lead)})"
+        f"{name} (by up to {rounded_up(-lead, style)})"
         if lead > -inf
         else f"{name} (too few trials completed)"
         for name, lead in sorted(leads.items(), key=lambda item: (item[1], item[0]))
         if lead < 0
     ]
-    return f"As good, or even ahead, may be {enumerate_names(named)}." if named else ""
+    return f"Possibly as good, or even ahead: {enumerate_names(named)}." if named else ""
 
 
-def _beaten(race: Race) -> list[str]:
-    """A line for each look at which somebody left, those who are furthest behind last."""
+def _beaten(race: Race, style: str) -> list[str]:
+    """A line for each look at which optimizers left, with those furthest behind last."""
 
     def describe(name: str) -> str:
         behind = _behind(race, name)
         if not behind:
             return f"{name} (fails too often)"
-        # A lower bound stays one when it is rounded down.
-        least = floor(round(behind * 1e4, 6)) / 1e4
-        return f"{name} (at least {least:.4f} behind)" if least else f"{name} (just behind)"
+        least = rounded_down(behind, style)
+        return f"{name} (at least {least} behind)" if float(least) else f"{name} (just behind)"
 
     return [
         f"Out after {look.n_seeds} seeds: {enumerate_names(map(describe, names))}."
@@ -102,7 +106,7 @@ def _beaten(race: Race) -> list[str]:
 
 
 def _behind(race: Race, name: str) -> float:
-    """How far it is behind another at least; 0 where none is shown to be ahead."""
+    """A lower bound of how far it is behind another; 0 if none is shown to be ahead."""
     return max([0.0, *(by for (_, second), by in race.ahead.items() if second == name)])
 
 
@@ -142,7 +146,7 @@ def _failures(best: str, results: Mapping[str, OptimizerResult], rules: Rules) -
     )
 
 
-def _test_examples(race: Race, best: str, pairs: Sequence[Pair]) -> str:
+def _test_examples(race: Race, best: str, pairs: Sequence[Pair], style: str) -> str:
     widths = [
         pair.test_set_half_width
         for pair in pairs
@@ -154,12 +158,12 @@ def _test_examples(race: Race, best: str, pairs: Sequence[Pair]) -> str:
         return "It holds for these test examples; others may give other differences."
     return (
         "It holds for these test examples; with others, the differences to those that may be as "
-        f"good could change by up to {rounded_up(max(widths))}."
+        f"good could change by up to {rounded_up(max(widths), style)}."
     )
 
 
 def enumerate_names(names: Iterable[str]) -> str:
-    """`a`, `a and b`, `a, b and c`; of many the first ones and how many others there are."""
+    """`a`, `a and b`, `a, b and c`; if there are many, the first few and the number of others."""
     names = list(names)
     if len(names) > N_NAMED + 1:
         names[N_NAMED:] = [f"{len(names) - N_NAMED} others"]

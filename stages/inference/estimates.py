@@ -42,8 +42,8 @@ def estimate(
 ) -> Estimate:
     """Mean with Student's t-interval.
 
-    Student's, because the percentile bootstrap of a mean covers far too little at the three to ten
-    seeds that people can afford.
+    Student's interval, because the percentile bootstrap of a mean has far too little coverage at
+    the three to ten seeds that people can afford.
 
     Args:
         values: One per seed; trials that diverged or failed are not among them.
@@ -54,8 +54,8 @@ def estimate(
         highest: See lowest.
 
     Returns:
-        The mean, the interval's ends and the sample standard deviation; None for the mean of no
-        value and for all others below two values.
+        The mean, the interval's ends and the sample standard deviation. The mean is None if there
+        are no values; the others are None if there are fewer than two.
 
     Source: Student 1908, The probable error of a mean, Biometrika 6(1).
     """
@@ -70,19 +70,19 @@ def estimate(
 def paired_difference(
     first: FloatArray, second: FloatArray, resolution: float
 ) -> Difference | None:
-    """First minus second, seed by seed.
+    """The mean of first minus second, seed by seed.
 
-    Seeds fix initial weights and the order of examples for every optimizer alike, so pairing takes
-    out what they share.
+    A seed gives every optimizer the same initial weights and the same order of examples, so pairing
+    removes the variation that they share.
 
     Args:
         first: Shape (n_seeds,); NaN for a trial without a score.
-        second: The same seeds of the other.
+        second: The other optimizer's, at the same seeds.
         resolution: The step in which the score can change, 1 / n_test for an accuracy. It bounds
             the standard deviation from below, since a few seeds may agree to the last example.
 
     Returns:
-        None below two seeds that both completed.
+        None if both completed at fewer than two seeds.
 
     Source: Student 1908, as above.
     """
@@ -93,7 +93,7 @@ def paired_difference(
         return None
     mean = fsum(differences) / n
     spread = float(np.sum((differences - mean) ** 2) / (n - 1)) ** 0.5
-    # Not 0, by which the statistics divide, and not so small that they overflow.
+    # The statistics divide by it, so it is neither 0 nor so small that they overflow.
     return Difference(n, mean, max(spread, resolution, 1e-100) / n**0.5)
 
 
@@ -102,10 +102,10 @@ def p_of_failures(first: FloatArray, second: FloatArray) -> float:
 
     Args:
         first: Shape (n_seeds,); NaN for a trial without a score.
-        second: The same seeds of the other.
+        second: The other optimizer's, at the same seeds.
 
-    Source: McNemar 1947, Psychometrika 12(2), in its exact form: of the seeds at which just one of
-        them failed, the second's share.
+    Source: McNemar 1947, Psychometrika 12(2), in its exact form, which looks only at the seeds at
+        which just one of the two failed.
     """
     only_first = int(np.sum(np.isnan(first) & ~np.isnan(second)))
     only_second = int(np.sum(~np.isnan(first) & np.isnan(second)))
@@ -113,7 +113,7 @@ def p_of_failures(first: FloatArray, second: FloatArray) -> float:
 
 
 def failure_interval(n_failed: int, n_trials: int, confidence: float) -> tuple[float, float]:
-    """Exact interval of the probability that a trial fails.
+    """Exact confidence interval for the probability that a trial fails.
 
     Source: Clopper and Pearson 1934, Biometrika 26(4).
     """
@@ -128,9 +128,9 @@ def probability_of_improvement(first: FloatArray, second: FloatArray) -> float:
 
     Args:
         first: Scores, one per trial; -inf for one that diverged or failed.
-        second: The same of the other optimizer.
+        second: The same for the other optimizer.
 
-    Source: Mann and Whitney 1947, whose U it is, over n_first * n_second; recommended for few
+    Source: Mann and Whitney 1947, their U divided by n_first * n_second; recommended for few
         seeds by Agarwal et al. 2021, arXiv:2108.13264.
     """
     above, level = np.greater.outer(first, second), np.equal.outer(first, second)
@@ -140,12 +140,12 @@ def probability_of_improvement(first: FloatArray, second: FloatArray) -> float:
 def half_width_of_examples(first: FloatArray, second: FloatArray, confidence: float) -> float:
     """How far the choice of test examples alone may move the difference of two mean scores.
 
-    Seeds say nothing of this: all of them are scored on the same examples.
+    More seeds tell nothing about this, since all trials are scored on the same examples.
 
     Args:
         first: Shape (n_test,), at least two: what each example adds to the score, as a mean over
             trials; for an accuracy the share of trials that are right on it.
-        second: The same of the second, on the same examples.
+        second: The same for the second optimizer, on the same examples.
         confidence: Level in (0, 1).
 
     Returns:
@@ -159,5 +159,5 @@ def half_width_of_examples(first: FloatArray, second: FloatArray, confidence: fl
 
 
 def rounded_up(bound: float) -> str:
-    """A bound with four decimals; rounded down it would promise too much."""
+    """A bound with four decimals, rounded up, since rounding down would promise too much."""
     return f"{ceil(round(bound * 1e4, 6)) / 1e4:.4f}"

@@ -1,4 +1,4 @@
-"""When the race is looked at, and how sure one must be then so that looking often costs nothing."""
+"""When the race is judged, and how strict each look must be so that looking often does no harm."""
 
 from functools import cache
 from itertools import count, takewhile
@@ -10,14 +10,14 @@ from scipy.special import ndtr, ndtri
 from stages.common.files import FloatArray
 from stages.common.params import FIRST_LOOK
 
-# Of the numerical integration: nodes, and how many standard deviations below zero it begins.
+# The numerical integration: nodes, and how many standard deviations below zero it begins.
 _N_NODES, _REACH = 160, 9.0
 
 
 def looks(at_most: int) -> tuple[int, ...]:
     """The numbers of seeds at which the answer is judged: 10, 15, 20, 30, 40, 60, 80, ...
 
-    They are the same wherever the race may end, so that a race may go on later.
+    They do not depend on where the race may end, so that a race can be continued later.
 
     Args:
         at_most: No look is at more seeds than this; at least 10.
@@ -29,16 +29,16 @@ def looks(at_most: int) -> tuple[int, ...]:
 def nominal_level(seeds: tuple[int, ...], level: float) -> float:
     """How small a one-sided p must be at the last of these looks.
 
-    The error that may be spent up to look j is level * j / (j + 1), so that no last look need be
-    fixed beforehand. Boundaries are those of a normal random walk that is looked at after so many
-    seeds; a p below the tail beyond the boundary counts.
+    Up to look j, an error of level * j / (j + 1) may be spent, so the last look need not be fixed
+    beforehand. The boundaries are those of a normal random walk that is looked at after these
+    numbers of seeds; the nominal level is the tail probability beyond the last of them.
 
     Args:
         seeds: Numbers of seeds at the looks so far, ascending.
         level: One-sided error over all looks, in (0, 1).
 
     Returns:
-        The level for the last of the looks alone.
+        The nominal level at the last of these looks.
 
     Source: Lan and DeMets 1983, Biometrika 70(3), on spending; Armitage, McPherson and Rowe 1969,
         JRSS A 132(2), on the recursion.

@@ -1,4 +1,4 @@
-"""Every two optimizers: which is better, which are tied, and how sure that is."""
+"""Compares every two optimizers: is one better, or are they tied, and how sure is that?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ class _Test:
 def compare_pairs(scores: Scores, rules: Rules) -> tuple[PairTest, ...]:
     """Tests every two optimizers at each look that both reached.
 
-    Holm's procedure over all pairs, at levels that spend the error over the looks; what was once
-    rejected stays so. The first of a pair is *better* if its lead is shown, or that the second
-    fails more often; they are *tied* if the interval of the difference lies within the margin and
-    neither failed; else the pair is *undecided*.
+    Uses Holm's procedure over all pairs, at levels that spread the error over the looks; what was
+    rejected once stays rejected. The first of a pair is *better* if the test shows that it is ahead
+    or that the second fails more often. They are *tied* if the interval of the difference lies
+    within the margin and neither failed. Otherwise the pair is *undecided*.
 
     Args:
-        scores: As of `run_race`, best first.
-        rules: As of `run_race`.
+        scores: As for `run_race`, best first.
+        rules: As for `run_race`.
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6(2); at several looks Ye, Li, Liu and Yao
         2013, Statistics in Medicine 32(7).
@@ -64,15 +64,15 @@ def compare_pairs(scores: Scores, rules: Rules) -> tuple[PairTest, ...]:
 def _test(first: FloatArray, second: FloatArray, resolution: float) -> _Test:
     difference = paired_difference(first, second, resolution)
     has_failures = bool(np.isnan(first).any() or np.isnan(second).any())
-    # One-sided p of each finding, by which of the two it favours.
+    # Each possible finding: which of the two it favours, and its one-sided p.
     findings = [(1, p_of_failures(first, second)), (-1, p_of_failures(second, first))]
     if difference:
         p, q = difference.p_above(), difference.p_below()
         lead = int(np.isnan(second).sum()) - int(np.isnan(first).sum())
-        # Scores say nothing for one that failed more often: failed trials are below every score.
+        # Scores cannot favour one that failed more often: failed trials rank below every score.
         findings += [finding for finding in ((1, p), (-1, q)) if finding[0] * lead >= 0]
     sign, p = min(findings, key=lambda finding: finding[1])
-    # Two chances to be wrong, where failures count as well.
+    # Testing failures, too, gives a second chance to be wrong.
     n_findings = 2 if has_failures and difference else 1
     return _Test(sign, min(2 * n_findings * p, 1.0), len(first), difference, has_failures)
 

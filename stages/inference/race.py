@@ -1,7 +1,7 @@
-"""Which optimizer can be taken, and what may be lost by it: a pure function of scores by seed.
+"""Decides which optimizer to take and what that may cost: a pure function of scores by seed.
 
-Every look is judged afresh from the first seeds' scores, so more seeds, or a larger number to go
-to, only add looks; none needs a memory of the earlier ones.
+Every look is computed again from the scores of the first seeds. More seeds or a higher limit only
+add looks, and nothing needs to be stored from one run to the next.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ Scores = Mapping[str, FloatArray]
 class Rules:
     """What the race is judged by.
 
-    `margin` is the loss that makes no difference in practice, `confidence` the probability that
-    what is said holds, `resolution` the step in which the score can change, `at_most` the number of
-    seeds to go to.
+    `margin` is the loss that makes no difference in practice, `confidence` the probability that the
+    answer holds, `resolution` the step in which the score can change, `at_most` the largest number
+    of seeds.
     """
 
     margin: float
@@ -38,8 +38,8 @@ class Rules:
 class Race:
     """All looks that the scores allow.
 
-    `ahead` has, of every two that met, how far the first is ahead at least. `is_over` tells that no
-    further seed is needed; else `racing` need `next_n_seeds`.
+    `ahead` has, for every two that were compared, a lower bound of how far the first is ahead.
+    `is_over` says that no more seeds are needed; otherwise those in `racing` need `next_n_seeds`.
     """
 
     looks: tuple[Look, ...]
@@ -49,7 +49,7 @@ class Race:
 
     @property
     def racing(self) -> tuple[str, ...]:
-        """Who is still in."""
+        """The optimizers still in the race."""
         last = self.looks[-1]
         return tuple(name for name in last.racing if name not in last.beaten)
 
@@ -59,19 +59,21 @@ def run_race(scores: Scores, rules: Rules) -> Race:
 
     At each look, for every two optimizers in the race, a lower bound of their mean paired
     difference is taken at one-sided error (1 - confidence) / (k - 1) over all looks, where k is the
-    number of optimizers at the start. Whoever is behind another by such a bound leaves, unless the
-    other failed more often, and so does who fails more often at the same level. Among those that
-    failed least, the leader is the one with the smallest worst case: the most by which a rival may
-    still be ahead of it. Where that is at most the margin, the race is over.
+    number of optimizers at the start. An optimizer leaves if this bound shows it behind another
+    that did not fail more often. It also leaves if it is shown, at the same level, to fail more
+    often than another. Among those that failed least, the leader is the one with the smallest worst
+    case: the most by which a rival may still be ahead of it. Once that is at most the margin, the
+    race is over.
 
     By a union bound over the rivals of the unknown best, the best is ahead of the leader by more
-    than `bound` with a probability of at most 1 - confidence, whichever look one ends at. This
-    covers those that did not leave for failing, which is a separate test at the same level. It
-    relies on Student's t, so a second mode of the differences that ten seeds do not show breaks it.
+    than `bound` with a probability of at most 1 - confidence, at whichever look the race ends. This
+    does not cover optimizers that left because they fail more often, which is a separate test at
+    the same level. It relies on Student's t, so it breaks if the differences have a second mode
+    that ten seeds do not show.
 
     Args:
         scores: By name, shape (n_seeds,), in the fixed order of the seeds; NaN for a trial that
-            diverged or failed. Those that left may have fewer.
+            diverged or failed. Optimizers that left may have fewer.
         rules: Margin, confidence and the like.
 
     Raises:
@@ -98,17 +100,17 @@ def run_race(scores: Scores, rules: Rules) -> Race:
         if look.bound is not None and look.bound <= rules.margin:
             break
         if not any(np.isfinite(first[name]).any() for name in racing):
-            break  # there is nothing to wait for
+            break  # every trial failed, so more seeds would not help
     return Race(tuple(found), ahead, is_over=True, next_n_seeds=found[-1].n_seeds)
 
 
 def _raise_bounds(
     ahead: dict[tuple[str, str], float], scores: Scores, nominal: float, resolution: float
 ) -> set[str]:
-    """Lower bounds of how far the first of each two is ahead; what was once shown stays.
+    """Updates the lower bounds in `ahead`, which never fall: what was shown once stays shown.
 
     Returns:
-        Those that fail more often than another.
+        The optimizers that are shown to fail more often than another.
     """
     failing = set()
     for pair in combinations(scores, 2):
@@ -127,7 +129,7 @@ def _judge(scores: Scores, ahead: Mapping[tuple[str, str], float], failing: set[
     n_failed = {name: int(np.isnan(scores[name]).sum()) for name in steady}
 
     def is_beaten(name: str) -> bool:
-        # Not by the scores of one that failed more often: failed trials are below every score.
+        # Only by one that failed no more often, since failed trials rank below every score.
         return any(
             ahead.get((other, name), -inf) > 0 and n_failed[other] <= n_failed[name]
             for other in steady

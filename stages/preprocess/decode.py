@@ -1,4 +1,4 @@
-"""From the files of data/raw to checked arrays.
+"""Reads the files of data/raw into checked arrays.
 
 Source of the IDX format: http://yann.lecun.com/exdb/mnist/ (Y. LeCun, C. Cortes, C. J. C. Burges).
 """
@@ -21,14 +21,14 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 def decode(folder: Path, source: Source) -> RawArrays:
-    """Reads a data set of arrays and checks that it is one.
+    """Reads a data set of arrays and checks that they fit together.
 
     Returns:
-        As many targets as inputs in each part, inputs of one shape and type; classes that have
-        names are below the number of those.
+        Each part has as many targets as inputs, and all inputs have one shape and type. If the
+        source names the classes, labels are below the number of names.
 
     Raises:
-        InputError: If a file is not what its format demands, or the arrays do not fit together.
+        InputError: If a file violates its format, or the arrays do not fit together.
     """
     if source.format == "npz":
         arrays = RAW_ARRAYS.read(folder)
@@ -47,13 +47,13 @@ def read_idx(path: Path) -> UInt8Array:
     """Reads a gzipped IDX file of unsigned bytes.
 
     Args:
-        path: Its name says, as MNIST's do, how many dimensions it has: `…-idx3-ubyte.gz`.
+        path: Its name has to give the number of dimensions, as MNIST's do: `…-idx3-ubyte.gz`.
 
     Returns:
         An array of the shape that the header gives.
 
     Raises:
-        InputError: If the file is cut short, longer than its header says, or no such IDX file.
+        InputError: If the file is cut short, longer than its header says, or not such a file.
     """
     n_dimensions = int(path.name.partition("-idx")[2][:1])
     header_bytes = 4 + 4 * n_dimensions
@@ -61,7 +61,7 @@ def read_idx(path: Path) -> UInt8Array:
     try:
         packed = read_checked(path)
     except OSError as error:
-        raise InputError(f"{path}: no readable gzip file ({one_line(error)})") from None
+        raise InputError(f"{path}: not a readable gzip file ({one_line(error)})") from None
     header = _unpack(path, packed, header_bytes)
     if header[:4] != expected:
         raise InputError(
@@ -82,19 +82,19 @@ def read_idx(path: Path) -> UInt8Array:
 
 
 def _unpack(path: Path, packed: bytes, at_most: int) -> bytes:
-    """The beginning of a gzip file's content, checked by its checksum if that is all.
+    """Unpacks the first bytes of a gzip file; verifies its checksum if that is all of it.
 
-    Takes no more memory than that, however much is packed and however large `at_most` is.
+    Takes no more memory than what it returns, however much is packed and however large `at_most`.
     """
     unpacking = zlib.decompressobj(_GZIP)
     try:
         content = unpacking.decompress(packed, min(at_most, sys.maxsize))
     except zlib.error as error:
-        raise InputError(f"{path}: no readable gzip file ({one_line(error)})") from None
+        raise InputError(f"{path}: not a readable gzip file ({one_line(error)})") from None
     if len(content) < at_most and not unpacking.eof:
-        raise InputError(f"{path}: no readable gzip file (cut short)")
+        raise InputError(f"{path}: not a readable gzip file (cut short)")
     if unpacking.unused_data:
-        raise InputError(f"{path}: no readable gzip file (more bytes after its end)")
+        raise InputError(f"{path}: not a readable gzip file (more bytes after its end)")
     return content
 
 
@@ -125,25 +125,25 @@ def _check(folder: Path, arrays: RawArrays, n_classes: int) -> None:
             _check_labels(folder, part, targets, n_classes)
     if arrays.train_inputs.shape[1:] != arrays.test_inputs.shape[1:]:
         raise InputError(
-            f"{folder}: training examples are of shape "
-            f"{shorten(str(arrays.train_inputs.shape[1:]), 120)}, those of the test of "
+            f"{folder}: training examples have the shape "
+            f"{shorten(str(arrays.train_inputs.shape[1:]), 120)}, test examples "
             f"{shorten(str(arrays.test_inputs.shape[1:]), 120)}; should be equal"
         )
     targets, others = arrays.train_targets, arrays.test_targets
     if len(others) and targets.shape[1:] != others.shape[1:]:
         raise InputError(
-            f"{folder}: training targets are of shape {targets.shape}, those of the test of "
-            f"{others.shape}; should be equal but for the number of examples"
+            f"{folder}: training targets have the shape {targets.shape}, test targets "
+            f"{others.shape}; should differ at most in the number of examples"
         )
     if arrays.train_inputs.dtype != arrays.test_inputs.dtype:
         raise InputError(
-            f"{folder}: training inputs are {arrays.train_inputs.dtype}, those of the test "
+            f"{folder}: training inputs are {arrays.train_inputs.dtype}, test inputs "
             f"{arrays.test_inputs.dtype}; should be equal"
         )
 
 
 def _check_labels(folder: Path, part: str, labels: Array, n_classes: int) -> None:
-    """Refuses what would not index the names of the classes."""
+    """Refuses labels that are not indices of the class names."""
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         found = one_line(f"{labels.shape} {labels.dtype}")
         raise InputError(

@@ -1,4 +1,4 @@
-"""Holding out the validation and the test examples, and fitting the scaling."""
+"""Holds out the validation and the test examples, and fits the scaling."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from stages.preprocess.targets import encode_targets
 
 @dataclass(frozen=True)
 class Parts:
-    """What data/processed holds."""
+    """The content of data/processed."""
 
     train: Examples
     validation: Examples
@@ -34,15 +34,15 @@ def split(
 ) -> Parts:
     """Holds out examples for validation, and for the test if there is no test part.
 
-    Scaling and encoding are fitted on what is left alone. The parts are shuffled; they are those of
-    scikit-learn's `train_test_split`.
+    Scaling and encoding are fitted only on the examples left for training. The parts are shuffled,
+    exactly as scikit-learn's `train_test_split` gives them.
 
     Args:
         source: Where the data come from.
         arrays: All examples.
         settings: How much to hold out.
         task: `classification` or `regression`.
-        columns: Makes the inputs in the place of those of `arrays`.
+        columns: The columns of a table, from which inputs are made instead of those in `arrays`.
 
     Raises:
         InputError: If the fraction leaves a part empty, a class is too rare, or all inputs or
@@ -112,11 +112,11 @@ def _hold_out(
 
 
 def fit_scaling(train: Examples) -> Scaling:
-    """Scaling by the training examples.
+    """Fits the scaling to the training examples.
 
     Bytes are divided by the largest one, so that 0 stays 0. Numbers get a mean of 0 and a standard
-    deviation of 1, each entry of the last axis by itself: a column of a table, a channel of a
-    picture. Integers are left alone, since they may be indices of an embedding.
+    deviation of 1, separately for each entry of the last axis, such as a column of a table or a
+    channel of a picture. Integers are left alone, since they may be indices of an embedding.
 
     Raises:
         InputError: If every byte is 0, or all numbers to be predicted are the same.
@@ -135,8 +135,8 @@ def fit_scaling(train: Examples) -> Scaling:
     same = np.flatnonzero(train.targets.min(axis=0) == train.targets.max(axis=0))
     if len(same):
         raise InputError(
-            f"data/raw: the training examples all have the same value {same[0] + 1} of "
-            f"{train.targets.shape[1]} to be predicted; there is nothing to learn"
+            f"data/raw: output {same[0] + 1} of {train.targets.shape[1]} to be predicted "
+            "has the same value in all training examples; there is nothing to learn"
         )
     factors, shifts = _standardise(train.targets)
     deviations = tuple(1 / factor for factor in factors)
@@ -145,7 +145,7 @@ def fit_scaling(train: Examples) -> Scaling:
 
 
 def _standardise(values: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Factor and summand by entry of the last axis; what does not vary is only shifted."""
+    """Factor and offset for each entry of the last axis; a constant entry is only shifted."""
     axes = tuple(range(values.ndim - 1))
     mean = values.mean(axis=axes, dtype=np.float64)
     deviation = values.std(axis=axes, dtype=np.float64)

@@ -1,7 +1,7 @@
-"""From the tables of data/raw to numbers.
+"""Turns the tables of data/raw into numbers.
 
-Which columns are numbers is told by the training file. What fills a missing number, and which
-values of a text have a column, is learned from the examples that are trained on, alone.
+The training file decides which columns are numeric. The medians that fill gaps, and the text values
+that get a column, are learned only from the examples that are trained on.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sklearn.impute import SimpleImputer
 
 MAX_FEATURES = 10_000
-# Fewer rows cannot tell a name from a category.
+# With fewer rows, names cannot be told from categories.
 _FEWEST_ROWS = 20
 _LONGEST_NAME = 80
 
@@ -49,7 +49,7 @@ class TableColumns:
         example of `train` has is 0 in each of its columns.
 
         Args:
-            train: Places of the rows that median and values are learned from.
+            train: Indices of the rows that medians and values are learned from.
 
         Raises:
             InputError: If there are more than 10,000 features.
@@ -72,7 +72,7 @@ class TableColumns:
         return inputs[: self.n_train], inputs[self.n_train :], tuple(features)
 
     def medians(self, train: IntArray) -> tuple[float, ...]:
-        """What a gap in each of the numbers becomes; `train` as above."""
+        """The value that fills the gaps of each numeric column; `train` as in `encode`."""
         if not self.number_names:
             return ()
         gaps = np.full((1, len(self.number_names)), np.nan)
@@ -92,8 +92,8 @@ def _name_feature(column: str, value: str | None) -> str:
 def _check_size(n_rows: int, n_features: int) -> None:
     if n_features > MAX_FEATURES:
         raise InputError(
-            f"data/raw: the table becomes {n_features:,} features, should be {MAX_FEATURES:,} at "
-            "most; remove columns of text with many values, or merge rare values"
+            f"data/raw: the table becomes {n_features:,} features, should be at most "
+            f"{MAX_FEATURES:,}; remove text columns with many values, or merge rare values"
         )
     check_fits(8 * n_rows * n_features, "dataset.path", "encoding the table")
 
@@ -110,11 +110,11 @@ def read_table(folder: Path, source: Source) -> tuple[TableColumns, RawArrays]:
     """Reads a data set of one table, or of two with the training part first.
 
     Returns:
-        The columns, and arrays with the targets, numbers or text, and inputs of no width.
+        The columns, and arrays with the targets, numbers or text, and with inputs of width 0.
 
     Raises:
-        InputError: If a file cannot be read, the columns of the two differ, or one cannot be
-            learned from.
+        InputError: If a file cannot be read, the two files have different columns, or a column
+            cannot be learned from.
     """
     shown = tuple(map(Path, source.origin))
     train = _read(folder / source.files[0].name, shown[0], source.target)
@@ -154,7 +154,7 @@ def _read(path: Path, shown: Path, target: str, texts: Sequence[str] = ()) -> _P
         content = read_checked(path)
     except OSError as error:
         raise InputError(
-            f"{path}: not as its stage writes it; run `dvc repro` ({one_line(error)})"
+            f"{path}: missing or damaged; run `dvc repro` ({one_line(error)})"
         ) from None
     return _Part(shown, parse_table(shown, content, target, texts))
 
@@ -168,13 +168,13 @@ def _check_same_columns(train: _Part, test: _Part) -> None:
         if names:
             found = shorten(", ".join(map(quoted, sorted(names))))
             raise InputError(
-                f"{part.path}: lacks {found}, which {other.path.name} has; should be the same "
-                "columns, in any order"
+                f"{part.path}: lacks {found}, which {other.path.name} has; should have the "
+                "same columns, in any order"
             )
 
 
 def _kind(part: _Part, name: str) -> str:
-    """`number`, `text`, or nothing for a column without a value."""
+    """`number`, `text`, or an empty string for a column without values."""
     from pyarrow import types
 
     kind = part.table.schema.field(name).type
@@ -187,11 +187,11 @@ def _kind(part: _Part, name: str) -> str:
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         return "text"
     if types.is_temporal(kind):
-        cure = "turn it into numbers, such as the year or the days since a first one"
+        cure = "turn it into numbers, such as the year, or days since the first date"
     else:
         cure = "turn it into numbers or text"
     raise InputError(
-        f"{part.path}: column {quoted(name)} is of {one_line(kind)}; {cure}, or remove it"
+        f"{part.path}: column {quoted(name)} has the type {one_line(kind)}; {cure}, or remove it"
     )
 
 
@@ -199,14 +199,14 @@ def _common_kind(parts: Sequence[_Part], name: str) -> str:
     kinds = [_kind(part, name) for part in parts]
     if kinds == ["number", "text"]:
         raise InputError(
-            f"{parts[1].path}: column {quoted(name)} holds text, in {parts[0].path.name} numbers; "
-            "should be the same"
+            f"{parts[1].path}: column {quoted(name)} holds text, but numbers in "
+            f"{parts[0].path.name}; should be the same"
         )
     return next(filter(None, kinds), "number")
 
 
 def _check_repeats(train: _Part, name: str) -> None:
-    """Refuses text of which more than half the rows have a value of their own."""
+    """Refuses a text column that has more different values than half its rows."""
     from pyarrow import compute
 
     n_rows = train.table.num_rows
@@ -219,7 +219,7 @@ def _check_repeats(train: _Part, name: str) -> None:
 
 
 def _decoded(part: _Part, name: str) -> "pa.ChunkedArray":
-    """The column with its values in place, not as references to a list of them."""
+    """The column with plain values, not dictionary-encoded."""
     from pyarrow import types
 
     column = part.table[name]
@@ -249,7 +249,7 @@ def _numbers(part: _Part, name: str) -> FloatArray:
             f"{part.path}: row {is_bad.argmax() + 1} of column {quoted(name)} is infinite, or too "
             "large for float32; correct it, or leave it empty if it is missing"
         )
-    # One NaN for all: damaged ones make NumPy warn.
+    # Use one NaN for all gaps: the unusual NaNs of damaged files make NumPy warn.
     return np.where(np.isnan(values), np.nan, values)
 
 

@@ -1,4 +1,4 @@
-"""From what the data hold to what is learned: indices of classes, or numbers."""
+"""Encodes the targets as class indices or as numbers."""
 
 from collections import Counter
 
@@ -10,16 +10,16 @@ from stages.common.files import Array
 
 
 def encode_targets(source: Source, arrays: RawArrays, task: str) -> tuple[Array, tuple[str, ...]]:
-    """The targets of the training part and then those of the test part.
+    """Encodes the targets of the training part, followed by those of the test part.
 
     Args:
-        source: Names the classes, or leaves it to the targets.
+        source: May name the classes; otherwise their names come from the targets.
         arrays: With targets of any kind.
         task: `classification` or `regression`.
 
     Returns:
-        `(n,) int32` and the classes' names, in their own order; or `(n, n_outputs) float32` and
-        none.
+        `(n,) int32` and the class names that they index; or `(n, n_outputs) float32` and no
+        names.
 
     Raises:
         InputError: If the targets are not of the task's kind, a value is missing, or there are too
@@ -38,7 +38,7 @@ def encode_targets(source: Source, arrays: RawArrays, task: str) -> tuple[Array,
 def _encode_numbers(source: Source, targets: Array) -> Array:
     if source.class_names or targets.dtype.kind not in "iuf":
         raise InputError(
-            f"params.yaml: task.name: {source.dataset} has classes and no numbers to be predicted; "
+            f"params.yaml: task.name: {source.dataset} has classes to be predicted, not numbers; "
             "should be classification"
         )
     with np.errstate(over="ignore"):
@@ -55,23 +55,23 @@ def _encode_numbers(source: Source, targets: Array) -> Array:
 def _encode_classes(targets: Array) -> tuple[Array, tuple[str, ...]]:
     if targets.ndim > 1:
         raise InputError(
-            f"data/raw: targets have the shape {targets.shape}; should be one class an example"
+            f"data/raw: targets have the shape {targets.shape}; should be one class per example"
         )
     if targets.dtype.kind == "f":
-        # No class has a number that a float cannot count to.
+        # From 2**53 on, a float cannot tell neighbouring whole numbers apart.
         is_whole = (np.abs(targets) < 2**53) & (targets == np.round(targets))
         if not is_whole.all():
             raise InputError(
                 "params.yaml: task.name: the targets are numbers with fractions, or some are "
-                "missing; should be regression, or the targets names of classes"
+                "missing; should be regression, or the targets should be class names"
             )
         targets = targets.astype(np.int64)
     values, codes = np.unique(targets, return_inverse=True)
     names = tuple(shorten(legible(str(value)), 80) for value in values.tolist())
     if len(set(names)) < len(names):
         raise InputError(
-            "data/raw: names of classes differ only in characters that show nothing, or only after "
-            "80 of them; rename one"
+            "data/raw: two class names differ only in invisible characters, or only after the "
+            "first 80 characters; rename one"
         )
     if len(names) < 2:
         raise InputError(
@@ -80,7 +80,7 @@ def _encode_classes(targets: Array) -> tuple[Array, tuple[str, ...]]:
     for code, n in sorted(Counter(codes.tolist()).items()):
         if n == 1:
             raise InputError(
-                f"data/raw: class {quoted(names[code])} has one example; give more of it or leave "
+                f"data/raw: class {quoted(names[code])} has only one example; add more, or leave "
                 "it out; if these are numbers to be predicted, set task.name to regression"
             )
     return codes.astype(np.int32), names

@@ -1,10 +1,13 @@
-"""`python -m stages.report.history`: writes the results of every commit to report/history.html."""
+"""`python -m stages.report.history`: writes the history of results to report/history.html."""
 
+import hashlib
+import json
 import subprocess
-import textwrap
+import sys
+from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,26 +18,30 @@ from stages.common.console import run_stage
 from stages.common.errors import InputError, legible, one_line
 from stages.common.files import describe_fault, write_text
 from stages.common.params import PARAMS_PATH, read_yaml
-from stages.common.results import METRICS, REPORT, Metrics, OptimizerMetrics
+from stages.common.results import COMPARISON, EVALUATION, METRICS, REPORT, Metrics, OptimizerMetrics
 from stages.report.charts.base import SCORE, assign_looks, by_shape, choosable_layers, plot
 from stages.report.page import render
-from stages.report.tables import Table, as_text, fill, in_words, interval
+from stages.report.tables import fill, in_words, interval, plural
 
 PAGE = REPORT / "history.html"
 N_ON_TERMINAL = 20
+WIDTH = 80
+FILES = (METRICS.name, PARAMS_PATH.as_posix(), (EVALUATION / COMPARISON.name).as_posix())
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A commit, by its abbreviated hash, or the working tree.
+    """The results of a commit, of an experiment of DVC's, or of the working tree.
 
-    `metrics` has no optimizers if the file cannot be read. `notes` say so, and also what was
-    merged and what changed in `params.yaml`.
+    `commit` is the abbreviated hash or the experiment's name. `question` says what was compared:
+    which data, network and task. `metrics` has no optimizers if the file cannot be read. `notes`
+    say so, and also what was merged and what changed in `params.yaml`.
     """
 
     commit: str
     date: str
     subject: str
+    question: str
     metrics: Metrics
     notes: tuple[str, ...]
 
@@ -48,10 +55,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class History:
-    """Entries from newest to oldest; a shallow clone lacks the oldest ones, and a note says so."""
+    """Entries from newest to oldest, and remarks on those that it lacks."""
 
     entries: tuple[Entry, ...]
-    shallow_note: str
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def by_question(self) -> dict[str, list[Entry]]:
+        """The entries whose scores can be compared, the question of the newest one first."""
+        groups: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            groups.setdefault(entry.question, []).append(entry)
+        return groups
 
 
 def optimizers(entries: Sequence[Entry]) -> list[str]:
@@ -63,76 +78,198 @@ def optimizers(entries: Sequence[Entry]) -> list[str]:
 
 
 @dataclass(frozen=True)
+class _Files:
+    metrics: bytes | None
+    params: bytes | None
+    comparison: bytes | None
+
+    @cached_property
+    def parsed_metrics(self) -> tuple[Metrics, list[str]]:
+        return _parse_metrics(self.metrics)
+
+    def has_results_of(self, other: "_Files") -> bool:
+        """Whether both hold the same results, in whichever form they were written."""
+        return self.parsed_metrics == other.parsed_metrics and not self.parsed_metrics[1]
+
+
+@dataclass(frozen=True)
 class _Commit:
     hash: str
     parents: tuple[str, ...]
     abbreviated: str
     date: str
+    time_s: int
+    email: str
     subject: str
-    metrics: bytes | None
-    params: bytes | None
+    files: _Files
 
 
-def read_history(folder: Path = Path()) -> History:
-    """Reads every version of `metrics.json`, and of the `params.yaml` beside it, from Git.
+def read_history(folder: Path = Path(), *, everything: bool = False) -> History:
+    """Reads every version of the results, and of the `params.yaml` beside them, from Git.
 
-    Every commit up to HEAD that changed `metrics.json` is an entry, as is every merge of two
-    branches that did, and the working tree if it differs. Parameters are compared with those of the
-    previous entry; for a merge, with those of its first parent.
+    Every commit up to HEAD with other results than its parent is an entry, as is every merge of two
+    branches with results, every experiment of DVC's, and the working tree if it differs. Parameters
+    are compared with those of the previous entry; for a merge, with those of its first parent.
+
+    A clone of this project begins with the project's own results. Once there are others, they are
+    left out but for those that others began with.
+
+    Args:
+        folder: The project's.
+        everything: Leave out nothing.
 
     Raises:
         InputError: If there is no Git repository, or no commit with a `metrics.json`.
     """
     shallow = _git(folder, "no Git repository here", "rev-parse", "--is-shallow-repository")
-    commits = _commits(folder)
-    last, metrics, params = commits[0], _bytes(folder / METRICS.name), _bytes(folder / PARAMS_PATH)
-    # Compared by lines, since Git may have converted the line endings.
-    if metrics is not None and metrics.splitlines() != (last.metrics or b"").splitlines():
-        now = _Commit("", (last.hash,), "not committed", "", "", metrics, params)
-        commits = [now, *commits]
-    known = {commit.hash: commit for commit in commits}
-    entries = (_entry(commit, [known[parent] for parent in commit.parents]) for commit in commits)
-    note = ""
+    listed = _commits(folder)
+    known = {commit.hash: commit for commit in listed}
+    parents = {c.hash: [known[parent] for parent in c.parents] for c in listed}
+    commits = [c for c in listed if not _repeats(c, parents[c.hash])]
+    projects_own = set() if everything else _projects_own(folder, listed)
+    experiments = _experiments(folder, listed)
+    for experiment, baseline in experiments:
+        parents[experiment.hash] = [baseline]
+        older = (i for i, commit in enumerate(commits) if commit.time_s <= experiment.time_s)
+        commits.insert(next(older, len(commits)), experiment)
+    now = _Files(*(_bytes(folder / name) for name in FILES))
+    recorded = [listed[0], *(experiment for experiment, _ in experiments)]
+    if now.metrics is not None and not any(_has_lines_of(commit, now) for commit in recorded):
+        commits.insert(0, _Commit("", (), "not committed", "", 0, "", "", now))
+        parents[""] = [listed[0]]
+    shown = _shown(commits, parents, projects_own)
+    remarks = []
+    if len(shown) < len(commits):
+        remarks.append(
+            f"Left out: {plural(len(commits) - len(shown), 'earlier result')} of the project's "
+            "own; `make history OPTIONS=--all` shows them."
+        )
     if shallow.strip() == b"true":
-        note = (
-            f"This clone is shallow: its history begins at {commits[-1].abbreviated}, though the "
+        remarks.append(
+            f"This clone is shallow: its history begins at {listed[-1].abbreviated}, though the "
             "results there may be older. `git fetch --unshallow` gets the rest."
         )
-    return History(tuple(entries), note)
+    # What changed since results that are not shown is of no use.
+    parents |= {own: [] for own in projects_own}
+    return History(tuple(_entry(c, parents[c.hash]) for c in shown), tuple(remarks))
 
 
 def _commits(folder: Path) -> list[_Commit]:
     """Newest first; Git rewrites parents to the nearest ancestors that are also listed."""
     fault = f"no commit has {METRICS.name}; run `make run` and commit what it writes"
     listing = ("--full-history", "--simplify-merges", "--date-order", "--parents")
-    style = ("--encoding=UTF-8", "--format=%h%x00%as%x00%s")
+    style = ("--encoding=UTF-8", "--format=%h%x00%as%x00%ct%x00%ae%x00%s")
     output = _git(folder, fault, "rev-list", *listing, *style, "HEAD", "--", METRICS.name)
     lines = output.decode(errors="replace").split("\n")[:-1]
     if not lines:
         raise InputError(f"history: {fault}")
     families = [header.split()[1:] for header in lines[::2]]
-    names = [f"{own}:./{path}\n" for own, *_ in families for path in (METRICS.name, PARAMS_PATH)]
-    contents = _contents(folder, names)
+    contents = _contents(folder, [own for own, *_ in families])
     commits = []
-    for (own, *parents), line in zip(families, lines[1::2], strict=True):
-        short, date, subject = map(legible, line.split("\0"))
-        both = next(contents), next(contents)
-        commits.append(_Commit(own, tuple(parents), short, date, subject, *both))
+    for (own, *parents), line, files in zip(families, lines[1::2], contents, strict=True):
+        short, date, time_s, email, subject = map(legible, line.split("\0"))
+        commits.append(
+            _Commit(own, tuple(parents), short, date, int(time_s), email, subject, files)
+        )
     return commits
 
 
-def _contents(folder: Path, names: Sequence[str]) -> Iterator[bytes | None]:
-    """The content of each name, or None if Git has none; one process reads them all."""
-    lines = "".join(names).encode()
-    output = _git(folder, "cannot be read", "cat-file", "--batch", "--buffer", stdin=lines)
+def _experiments(folder: Path, listed: Sequence[_Commit]) -> list[tuple[_Commit, _Commit]]:
+    """DVC's experiments with results of their own, each with the commit that it began with."""
+    fields = "%(refname)%00%(objectname)%00%(authordate:short)%00%(committerdate:unix)"
+    output = _git(
+        folder, "cannot be read", "for-each-ref", "--sort=committerdate", f"--format={fields}",
+        "refs/exps/??/*/*",
+    )  # fmt: skip
+    found = [line.split("\0") for line in output.decode(errors="replace").split("\n")[:-1]]
+    # refs/exps/BA/SELINE/NAME
+    baselines = ["".join(ref.split("/")[2:4]) for ref, *_ in found]
+    contents = _contents(folder, [*(own for _, own, *_ in found), *baselines])
+    files = [next(contents) for _ in found]
+    known = {commit.hash: commit.abbreviated for commit in listed}
+    experiments = []
+    for (ref, own, date, time_s), baseline, after in zip(found, baselines, files, strict=True):
+        before = next(contents)
+        if any(_has_lines_of(c, after) for c in listed):
+            continue
+        name = legible(ref.split("/")[4])
+        short = known.get(baseline, baseline[:7])
+        subject = f"experiment that began with {short}"
+        experiments.append(
+            (
+                _Commit(own, (), name, date, int(time_s), "", subject, after),
+                _Commit(baseline, (), short, "", 0, "", "", before),
+            )
+        )
+    return experiments
+
+
+def _repeats(commit: _Commit, parents: Sequence[_Commit]) -> bool:
+    return len(parents) == 1 and commit.files.has_results_of(parents[0].files)
+
+
+def _has_lines_of(commit: _Commit, files: _Files) -> bool:
+    # Compared by lines, since Git may have converted the line endings.
+    return (commit.files.metrics or b"").splitlines() == (files.metrics or b"").splitlines()
+
+
+def _projects_own(folder: Path, commits: Sequence[_Commit]) -> set[str]:
+    """The commits by whoever began the repository, and all before them.
+
+    None where that is the person here, or if the first commit has results already: then the
+    repository was not cloned but begun with a copy of the project.
+    """
+    style = ("--max-parents=0", "--format=%ae")
+    output = _git(folder, "cannot be read", "rev-list", *style, "HEAD").decode(errors="replace")
+    header, founder = map(legible, output.split("\n")[-3:-1])
+    if header.split()[1] in {commit.hash for commit in commits} or founder == _email(folder):
+        return set()
+    found: set[str] = set()
+    for commit in commits:
+        if commit.email == founder or commit.hash in found:
+            found |= {commit.hash, *commit.parents}
+    return found
+
+
+def _email(folder: Path) -> str:
+    try:
+        output = _git(folder, "no name", "var", "GIT_AUTHOR_IDENT").decode(errors="replace")
+    except InputError:
+        return ""
+    return output.rpartition("<")[2].partition(">")[0]
+
+
+def _shown(
+    commits: Sequence[_Commit],
+    parents: Mapping[str, Sequence[_Commit]],
+    projects_own: set[str],
+) -> list[_Commit]:
+    """All but the project's own, and those of it that others began with, or its newest."""
+    others = [commit for commit in commits if commit.hash not in projects_own]
+    wanted = {commit.hash for commit in others or commits[:1]}
+    project = [commit for commit in commits if commit.hash in projects_own]
+    for parent in {p.hash: p for commit in others for p in parents[commit.hash]}.values():
+        wanted |= {c.hash for c in project if c.files.has_results_of(parent.files)}
+    return [commit for commit in commits if commit.hash in wanted]
+
+
+def _contents(folder: Path, commits: Sequence[str]) -> Iterator[_Files]:
+    """What each commit has of FILES; one process reads them all."""
+    names = "".join(f"{commit}:./{path}\n" for commit in commits for path in FILES)
+    output = _git(folder, "cannot be read", "cat-file", "--batch", "--buffer", stdin=names.encode())
     with BytesIO(output) as batch:
-        for _ in names:
-            *_, size = batch.readline().split()
-            if size.isdigit():
-                yield batch.read(int(size))
-                batch.read(1)  # the end of the line
-            else:
-                yield None
+        for _ in commits:
+            yield _Files(*(_content(batch) for _ in FILES))
+
+
+def _content(batch: BytesIO) -> bytes | None:
+    """The next file, or None if Git has none of that name."""
+    *_, size = batch.readline().split()
+    if not size.isdigit():
+        return None
+    content = batch.read(int(size))
+    batch.read(1)  # the end of the line
+    return content
 
 
 def _git(folder: Path, fault: str, *arguments: str, stdin: bytes = b"") -> bytes:
@@ -154,23 +291,63 @@ def _bytes(path: Path) -> bytes | None:
         return None
 
 
-# Parsing the two files; what cannot be read becomes a note
+# Parsing the files; what cannot be read becomes a note
 
 
 def _entry(commit: _Commit, parents: Sequence[_Commit]) -> Entry:
-    metrics, notes = _parse_metrics(commit.metrics)
+    metrics, faults = commit.files.parsed_metrics
+    notes = [*faults]
     if len(parents) > 1:
         notes.append(f"merge of {' and '.join(parent.abbreviated for parent in parents)}")
-    after = _parse_params(commit.params)
+    after = _parse_params(commit.files.params)
     if isinstance(after, str):
         notes.append(after)
     elif parents:
-        before = _parse_params(parents[0].params)
+        before = _parse_params(parents[0].files.params)
         unknown = f"changes since {parents[0].abbreviated} are unknown: {before}"
         notes += [unknown] if isinstance(before, str) else changes(before, after)
     return Entry(
-        commit.abbreviated, commit.date, commit.subject, metrics, tuple(map(legible, notes))
+        commit=commit.abbreviated,
+        date=commit.date,
+        subject=commit.subject,
+        question=legible(_question(after, commit.files.comparison)),
+        metrics=metrics,
+        notes=tuple(map(legible, notes)),
     )
+
+
+def _question(params: Mapping[str, Any] | str, comparison: bytes | None) -> str:
+    """Data, network and task in words, which are equal where scores can be compared."""
+    if isinstance(params, str):
+        return f"Data, network and task are unknown: {params}"
+    dataset = params.get("dataset")
+    name = dataset.get("name") if isinstance(dataset, dict) else dataset
+    if name == "custom" and isinstance(dataset, dict):
+        data = f"{in_words(dataset.get('path'))} {_version(comparison)}"
+    elif name == "simulated" and isinstance(dataset, dict):
+        data = _section({"name": name, **(dataset.get("simulated") or {})})
+    else:
+        data = in_words(name)
+    task = params.get("task", {"name": "classification"})
+    return "; ".join((f"Data: {data}", f"network: {_section(params.get('model'))}", _section(task)))
+
+
+def _section(content: Any) -> str:
+    """A name and its arguments, but for those that are left to the project."""
+    if not isinstance(content, dict):
+        return in_words(content)
+    arguments = (f"{k} {in_words(v)}" for k, v in content.items() if k != "name" and v != "auto")
+    return ", ".join((in_words(content.get("name")), *arguments))
+
+
+@cache
+def _version(comparison: bytes | None) -> str:
+    """A digest of the user's own data."""
+    try:
+        files = json.loads(comparison or b"")["dataset"]["files"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return "of an unknown version"
+    return f"version {hashlib.sha256(json.dumps(files).encode()).hexdigest()[:7]}"
 
 
 def _parse_metrics(content: bytes | None) -> tuple[Metrics, list[str]]:
@@ -212,13 +389,13 @@ def changes(
             yield f"{name} {in_words(before[key])} → {in_words(after[key])}"
 
 
-# Writing the page and the terminal's table
+# Writing the page and the terminal's text
 
 
-def chart(history: History) -> alt.LayerChart:
+def chart(entries: Sequence[Entry]) -> alt.LayerChart:
     """Test scores with intervals: a line per optimizer, and a ring around the best."""
-    names = optimizers(history.entries)
-    rows = [_row(entry, name) for entry in reversed(history.entries) for name in names]
+    names = optimizers(entries)
+    rows = [_row(entry, name) for entry in reversed(entries) for name in names]
     about = [f"{name}:N" for name in ("commit", "date", "subject", "optimizer", "interval")]
     base = plot(
         rows,
@@ -254,56 +431,72 @@ def _row(entry: Entry, optimizer: str) -> dict[str, Any]:
 
 def page(history: History) -> str:
     """Renders the page as HTML."""
-    names = optimizers(history.entries)
+    groups = [
+        # The charts' places on the page.
+        ("history" if i == 0 else f"history-{i + 1}", question, entries, optimizers(entries))
+        for i, (question, entries) in enumerate(history.by_question.items())
+    ]
     return render(
         "history.html.j2",
-        {"history": chart(history)},
-        assign_looks(names),
-        entries=history.entries,
-        optimizers=names,
-        shallow_note=history.shallow_note,
+        {place: chart(entries) for place, _, entries, _ in groups},
+        assign_looks(optimizers(history.entries)),
+        groups=groups,
+        remarks=history.remarks,
     )
 
 
 def describe(history: History) -> str:
-    """The newest entries, for a terminal; 80 columns hold five optimizers."""
-    entries = history.entries[:N_ON_TERMINAL]
-    names = optimizers(entries)
-    n_older = len(history.entries) - len(entries)
-    headers = ("commit", *(textwrap.fill(name, 9) for name in names))
-    rows = [line for entry in entries for line in _two_lines(entry, names)]
-    table = as_text(Table(headers, rows), "simple").splitlines()
-    body = len(table) - 2 * len(entries)
-    lines = table[:body]
-    for entry, *pair in zip(entries, table[body::2], table[body + 1 :: 2], strict=True):
-        remarks = entry.notes if entry.metrics.best is not None else (entry.best, *entry.notes)
-        texts = (entry.subject, "; ".join(remarks))
-        lines += ["", *pair, *(fill(text, "  ") for text in texts if text)]
-    lines += ["", "Test score; * marks the best, ± is half the width of the interval."]
+    """The newest entries for a terminal, those of a question together."""
+    newest = replace(history, entries=history.entries[:N_ON_TERMINAL])
+    lines = []
+    for question, entries in newest.by_question.items():
+        lines += [fill(question), "-" * WIDTH]
+        for entry in entries:
+            lines += [*_describe_entry(entry), ""]
+    lines.append("Test score; * marks the best, ± is half the width of the interval.")
+    n_older = len(history.entries) - len(newest.entries)
     if n_older:
         lines += ["", f"And {n_older:,} older: {PAGE}"]
-    if history.shallow_note:
-        lines += ["", fill(history.shallow_note)]
+    for remark in history.remarks:
+        lines += ["", fill(remark)]
     return "\n".join(lines)
 
 
-def _two_lines(entry: Entry, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The scores, and a second line with half the widths of their intervals."""
-    scores, half_widths = [entry.commit], [entry.date]
-    for name in names:
-        score = entry.metrics.optimizers.get(name, OptimizerMetrics())
-        low, mean, high = score.low, score.score, score.high
-        mark = "*" if name == entry.metrics.best else ""
-        scores.append("-" if mean is None else f"{mark}{mean:.4f}")
-        half_widths.append("" if low is None or high is None else f"±{(high - low) / 2:.4f}")
-    return scores, half_widths
+def _describe_entry(entry: Entry) -> list[str]:
+    start = "  ".join(filter(None, (entry.commit, entry.date)))
+    remarks = entry.notes if entry.metrics.best is not None else (entry.best, *entry.notes)
+    lines = [fill(entry.subject, f"{start}  ") if entry.subject else start]
+    lines += _side_by_side([_cells(name, entry.metrics) for name in entry.metrics.optimizers])
+    return lines + [fill(text, "  ") for text in ("; ".join(remarks),) if text]
 
 
-def main() -> None:
-    history = read_history()
+def _cells(name: str, metrics: Metrics) -> tuple[str, str, str]:
+    """The optimizer, its score, and half the width of the interval."""
+    found = metrics.optimizers[name]
+    low, mean, high = found.low, found.score, found.high
+    mark = "*" if name == metrics.best else ""
+    score = "-" if mean is None else f"{mark}{mean:.4f}"
+    return name, score, "" if low is None or high is None else f"±{(high - low) / 2:.4f}"
+
+
+def _side_by_side(rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    """As many in a line as fit, aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    texts = [
+        f"  {name:<{widths[0]}} {score:>{widths[1]}} {half_width:<{widths[2]}}"
+        for name, score, half_width in rows
+    ]
+    n = max(1, WIDTH // (sum(widths) + 4)) if rows else 1
+    return ["".join(texts[i : i + n]).rstrip() for i in range(0, len(texts), n)]
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    parser = ArgumentParser("python -m stages.report.history", description=__doc__)
+    parser.add_argument("--all", action="store_true", help="with all of the project's own results")
+    history = read_history(everything=parser.parse_args(arguments).all)
     write_text(PAGE, page(history))
     print(f"{describe(history)}\n\nResult: {PAGE}")
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(lambda: main(sys.argv[1:]))

@@ -16,13 +16,16 @@ from PIL import Image
 
 from stages.common.errors import InputError
 from stages.common.files import Json, UInt8Array, locate_cache
-from stages.common.results import Comparison, Pair
+from stages.common.results import COMPARISON
 from stages.report import tables
-from stages.report.charts.base import Figure, Look, Results, assign_looks, spec
-from stages.report.charts.registry import NAMES
+from stages.report.charts.base import Figure, Look, Results, assign_looks, leaders, spec
 from stages.report.tables import plural
 
 FOLDER = Path(__file__).parent
+# What the stage depends on; of the others, data and comparison tell.
+SECTIONS = {"task", "split", "model", "train", "tuning", "confirmation", "optimizers"}
+# The page folds away the warnings after these.
+N_WARNINGS = 4
 # Colours come from style.css, and one legend serves all charts.
 CONFIG = {
     "aria": False,
@@ -50,15 +53,6 @@ OUTLINES = {
     "diamond": "M0-1 .75 0 0 1-.75 0z",
     "cross": "M-.9-.3h.6v-.6h.6v.6h.6v.6h-.6v.6h-.6v-.6h-.6z",
 }
-
-
-@dataclass(frozen=True)
-class Cell:
-    """How the row's optimizer compares with the column's."""
-
-    label: str
-    difference: str
-    details: str
 
 
 @dataclass(frozen=True)
@@ -139,16 +133,18 @@ def build_page(results: Results, figures: Mapping[str, Figure]) -> str:
     comparison, params = results.comparison, results.params
     return render(
         "page.html.j2",
-        {name: figure.chart for name, figure in figures.items()},
+        {name: figure.chart for name, figure in figures.items() if figure.chart is not None},
         assign_looks(params.optimizers),
-        chart_names=NAMES,
         figures=figures,
         comparison=comparison,
         params=params,
         tables=tables,
         leader=next(iter(comparison.optimizers)),
+        n_warnings=N_WARNINGS,
         subject=_subject(results),
-        matrix=_matrix(comparison),
+        shown=leaders(comparison),
+        digests=_digests(results),
+        seeds=_seeds(results),
         mistakes=_mistakes(results),
         protocol=_protocol(results),
     )
@@ -163,35 +159,35 @@ def _subject(results: Results) -> str:
     )
 
 
-def _matrix(comparison: Comparison) -> list[tuple[str, list[Cell | None]]]:
-    cells: dict[tuple[str, str], Cell] = {}
-    for pair in comparison.pairs:
-        cells[pair.first, pair.second] = _cell(pair, 1, comparison.margin)
-        cells[pair.second, pair.first] = _cell(pair, -1, comparison.margin)
-    names = list(comparison.optimizers)
-    rows = [(row, [cells.get((row, column)) for column in names]) for row in names]
-    return rows if cells else []
+def _digests(results: Results) -> dict[str, str]:
+    """SHA-256 of what the page rests on.
+
+    No date and no commit: the page is committed itself, and the same results give the same bytes.
+    """
+    comparison = results.comparison
+    files = [file.sha256 for file in comparison.dataset.files]
+    settings = [
+        results.params.model_dump_json(include=SECTIONS),
+        f"{comparison.confidence} {comparison.margin} {comparison.target}",
+    ]
+    return {
+        "data": files[0] if len(files) == 1 else _sha256("".join(files)),
+        "settings": _sha256("\n".join(settings)),
+        "results": hashlib.sha256(COMPARISON.encode(comparison)).hexdigest(),
+    }
 
 
-def _cell(pair: Pair, sign: int, margin: float) -> Cell:
-    label = "worse" if pair.label == "better" and sign < 0 else pair.label
-    if pair.mean_difference is None or pair.low is None or pair.high is None:
-        return Cell(label, "-", f"{plural(pair.n_seeds, 'seed')} completed with both")
-    low, high = sorted((sign * pair.low, sign * pair.high))
-    remark = "; by less than matters" if tables.label(pair, margin) != pair.label else ""
-    return Cell(
-        label=label,
-        # Adding 0.0 turns -0.0 into 0.0.
-        difference=f"{sign * round(pair.mean_difference, 4) + 0.0:+.4f}",
-        details=f"{low:+.4f} to {high:+.4f} over {pair.n_seeds} seeds; "
-        f"p {pair.p:.2g}, level {pair.nominal:.2g}{remark}",
-    )
+def _seeds(results: Results) -> str:
+    first = results.params.confirmation.first_seed
+    return f"fresh seeds {first} to {first + results.comparison.n_seeds - 1}"
 
 
 def _mistakes(results: Results) -> list[Mistake]:
     mistakes, comparison = results.mistakes, results.comparison
     names = comparison.dataset.class_names
     leader = next(iter(comparison.optimizers.values()))
+    # Within a class, those that most trials got wrong remain the first.
+    by_class = sorted(enumerate(mistakes.pictures), key=lambda item: mistakes.actual[item[0]])
     return [
         Mistake(
             image=_data_uri(pixels),
@@ -200,7 +196,7 @@ def _mistakes(results: Results) -> list[Mistake]:
             n_wrong=int(mistakes.n_wrong[i]),
             n_trials=leader.tuned.n_trials - leader.tuned.n_failed,
         )
-        for i, pixels in enumerate(mistakes.pictures)
+        for i, pixels in by_class
     ]
 
 

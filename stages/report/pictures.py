@@ -24,17 +24,23 @@ CONFIG = {
 }
 
 
-def write_pictures(folder: Path, figures: Mapping[str, Figure]) -> dict[str, Figure]:
-    """Writes `NAME.png` for each main chart that there is, and returns those."""
-    pictures = {name: figures[name] for name in NAMES if name in figures}
+def choose_pictures(figures: Mapping[str, Figure]) -> dict[str, Figure]:
+    """The main charts that there are."""
+    return {name: figures[name] for name in NAMES if name in figures}
+
+
+def write_pictures(folder: Path, pictures: Mapping[str, Figure]) -> None:
+    """Writes the chart of each figure as `NAME.png`."""
     texts = [cell for figure in pictures.values() for row in figure.table.rows for cell in row]
     with _own_fonts(are_enough=all(map(str.isascii, texts))):
         for name, figure in pictures.items():
+            if figure.chart is None:
+                continue
             png = vl_convert.vegalite_to_png(spec(figure.chart, CONFIG, WIDTH), scale=2)
             with Image.open(BytesIO(png)) as image, replacing(folder / f"{name}.png") as path:
                 # Fewer colours take a tenth of the bytes, since Git keeps every version.
-                image.convert("RGB").quantize(128).save(path, optimize=True)
-    return pictures
+                few = image.convert("RGB").quantize(128, method=Image.Quantize.FASTOCTREE)
+                few.save(path)
 
 
 @contextmanager

@@ -3,14 +3,14 @@
 import json
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tabulate import tabulate
 
+from stages.common.decimals import USUAL, rounded_up, score_format
 from stages.common.params import Params
-from stages.common.results import Comparison, OptimizerResult, Pair
-from stages.inference.estimates import rounded_up
+from stages.common.results import Comparison, Look, OptimizerResult, Pair
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,22 @@ def as_text(table: Table, style: str) -> str:
     )
 
 
+def score_style(comparison: Comparison) -> str:
+    """The format of all scores of a comparison, for Python and for D3."""
+    first = next(iter(comparison.optimizers.values()))
+    return score_format(comparison.score, first.tuned.test_score.mean, comparison.margin)
+
+
 def standings(comparison: Comparison) -> Table:
     """Test scores, best first."""
+    style = score_style(comparison)
     return as_table(
         {
             "optimizer": name,
-            comparison.score.name: number(result.tuned.test_score.mean, ".4f"),
-            "interval": interval(result.tuned.test_score.low, result.tuned.test_score.high),
+            comparison.score.name: number(result.tuned.test_score.mean, style),
+            "interval": interval(result.tuned.test_score.low, result.tuned.test_score.high, style),
             "rate": f"{result.tuned.learning_rate:.3g}",
-            "configured": number(result.configured.test_score.mean, ".4f"),
+            "configured": number(result.configured.test_score.mean, style),
             "failed": f"{result.tuned.n_failed} of {result.tuned.n_trials}",
         }
         for name, result in comparison.optimizers.items()
@@ -62,17 +69,65 @@ def pairs(comparison: Comparison) -> Table:
     return as_table(
         {
             "pair": f"{pair.first} - {pair.second}",
-            "label": label(pair, comparison.margin),
-            "seeds": f"{pair.n_seeds}",
-            "difference": number(pair.mean_difference, "+.4f"),
-            "interval": "-" if pair.low is None else f"{pair.low:+.4f} to {pair.high:+.4f}",
-            "p": f"{pair.p:.2g}",
-            "level": f"{pair.nominal:.2g}",
-            "improves": f"{pair.probability_of_improvement:.2f}",
-            "examples": number(pair.test_set_half_width, ".4f"),
+            **_pair_cells(pair, label(pair, comparison.margin), comparison),
         }
         for pair in comparison.pairs
     )
+
+
+def against(comparison: Comparison, name: str) -> Table:
+    """Compares one optimizer with each of the others; the columns are those of `pairs`."""
+    return as_table(
+        {f"{name} against": pair.second, **_pair_cells(pair, said, comparison)}
+        for pair, said in pairs_of(comparison, name)
+    )
+
+
+def pairs_of(comparison: Comparison, name: str) -> list[tuple[Pair, str]]:
+    """The pairs of one optimizer as seen from it, and its label: also `worse`."""
+    found = []
+    for pair in comparison.pairs:
+        said = label(pair, comparison.margin)
+        if pair.first == name:
+            found.append((pair, said))
+        elif pair.second == name:
+            found.append((_turned(pair), said.replace("better", "worse")))
+    return found
+
+
+def _turned(pair: Pair) -> Pair:
+    def negative(value: float | None) -> float | None:
+        return None if value is None else -value
+
+    return replace(
+        pair,
+        first=pair.second,
+        second=pair.first,
+        mean_difference=negative(pair.mean_difference),
+        low=negative(pair.high),
+        high=negative(pair.low),
+        probability_of_improvement=1 - pair.probability_of_improvement,
+    )
+
+
+def _pair_cells(pair: Pair, said: str, comparison: Comparison) -> dict[str, str]:
+    style = score_style(comparison)
+    return {
+        "label": said,
+        "seeds": f"{pair.n_seeds}",
+        "difference": signed(pair.mean_difference, style),
+        "interval": pair_interval(pair, style),
+        "p": f"{pair.p:.2g}",
+        "level": f"{pair.nominal:.2g}",
+        "improves": f"{pair.probability_of_improvement:.2f}",
+        "examples": number(pair.test_set_half_width, style),
+    }
+
+
+def pair_interval(pair: Pair, style: str) -> str:
+    if pair.low is None or pair.high is None:
+        return "-"
+    return f"{signed(pair.low, style)} to {signed(pair.high, style)}"
 
 
 def label(pair: Pair, margin: float) -> str:
@@ -96,12 +151,16 @@ def race(comparison: Comparison) -> Table:
         {
             "seeds": f"{look.n_seeds}",
             "leader": look.leader,
-            "bound": "-" if look.bound is None else rounded_up(look.bound),
+            "bound": bound(look, comparison),
             "still in": f"{len(look.racing) - len(look.beaten)}",
             "out": ", ".join(look.beaten) or "-",
         }
         for look in comparison.looks
     )
+
+
+def bound(look: Look, comparison: Comparison) -> str:
+    return "-" if look.bound is None else rounded_up(look.bound, score_style(comparison))
 
 
 RACE_CAPTION = """\
@@ -112,6 +171,7 @@ are spent on them."""
 
 def criteria(comparison: Comparison) -> Table:
     """Speed, tolerance and memory; `criteria_caption` explains the columns."""
+    style = score_style(comparison)
     return as_table(
         {
             "optimizer": name,
@@ -121,8 +181,8 @@ def criteria(comparison: Comparison) -> Table:
             "good rates": _good_rates(result),
             "failed": f"{result.criteria.failed_share:.0%}",
             "state per weight": f"{result.criteria.state_per_parameter:.2g}",
-            "validation": number(result.tuned.validation_score.mean, ".4f"),
-            "at best epoch": number(result.tuned.best_validation_score.mean, ".4f"),
+            "validation": number(result.tuned.validation_score.mean, style),
+            "at best epoch": number(result.tuned.best_validation_score.mean, style),
         }
         for name, result in comparison.optimizers.items()
     )
@@ -149,8 +209,9 @@ the last epoch and at each trial's best one, averaged."""
     target = comparison.target
     if target is None:
         return caption
+    told = format(target, score_style(comparison))
     return f"""\
-Target: a validation {comparison.score.name} of {target:.4f}; medians over seeds, or - if half
+Target: a validation {comparison.score.name} of {told}; medians over seeds, or - if half
 or more never reached it.
 {caption}"""
 
@@ -198,10 +259,18 @@ def plural(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def interval(low: float | None, high: float | None) -> str:
+def signed(value: float | None, style: str) -> str:
+    """A difference with its sign; one that is printed as 0 has a plus."""
+    if value is None:
+        return "-"
+    text = format(value, f"+{style}")
+    return f"+{text[1:]}" if float(text) == 0 else text
+
+
+def interval(low: float | None, high: float | None, style: str = USUAL) -> str:
     if low is None or high is None:
         return "-"
-    return f"{low:.4f}{'-' if low >= 0 else ' to '}{high:.4f}"
+    return f"{low:{style}}{'-' if low >= 0 else ' to '}{high:{style}}"
 
 
 def in_words(value: Any) -> str:

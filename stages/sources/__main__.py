@@ -1,7 +1,7 @@
-"""`python -m stages.sources`: notes which files of the user's own each optimizer's trials run.
+"""`python -m stages.sources`: records which of the user's own files each optimizer's trials run.
 
-Each train stage depends on its optimizer's note alone, so that an edit of an own optimizer trains
-that one again and no other; an edit of an own network trains all.
+Each train stage depends only on its own optimizer's record, so an edit of a custom optimizer trains
+that one again and no other; an edit of a custom network trains all of them again.
 """
 
 from hashlib import sha256

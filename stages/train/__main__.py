@@ -1,6 +1,6 @@
 """`python -m stages.train NAME`: trains the optimizer of that name in params.yaml.
 
-DVC says the name by its environment, so that no text of params.yaml reaches a shell.
+DVC passes the name in an environment variable, so that no text of params.yaml reaches a shell.
 """
 
 import os
@@ -29,7 +29,7 @@ def main() -> None:
     dataset = DATASET.read(PROCESSED)
     data = Data(TRAIN.read(PROCESSED), VALIDATION.read(PROCESSED))
     set_up_tensorflow()
-    # Only now, since these import Keras.
+    # Only after the setup, because these import Keras.
     from stages.engine.models import check_can_be_saved, save_model
     from stages.engine.objective import check_objective
     from stages.engine.optimizers import check_optimizers

@@ -1,7 +1,7 @@
-"""One optimizer from its configuration to tuned and confirmed networks."""
+"""Tunes one optimizer and trains the setting that was chosen with the first fresh seeds."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,12 @@ import numpy as np
 from stages.common.console import Progress
 from stages.common.data import Dataset
 from stages.common.errors import InputError
-from stages.common.params import FIRST_LOOK, Params, fresh_seeds
+from stages.common.params import FIRST_LOOK, Params, choose_arguments, fresh_seeds
 from stages.common.runs import Completed, EpochRow, Failed, Phase, Run, Setting, TrialRow, Weights
 from stages.common.score import Score, score_of
+from stages.engine.environment import Environment
 from stages.engine.models import build_network
-from stages.engine.optimizers import build_optimizer
+from stages.engine.optimizers import build_optimizer, leave_out_output_layer
 from stages.engine.runner import Runner
 from stages.engine.store import digest_examples, prune
 from stages.engine.training import plan_work
@@ -24,9 +25,10 @@ from stages.train.search import (
     CONFIGURED,
     N_FINALISTS,
     Merit,
+    Point,
     choose_finalists,
     merit,
-    next_factors,
+    next_points,
 )
 
 # Keras makes the name up, and trials.csv has the rate.
@@ -35,7 +37,7 @@ _NOT_IN_CONFIG = ("name", "learning_rate")
 
 @dataclass(frozen=True)
 class Trained:
-    """What the stage hands on.
+    """What the stage writes.
 
     `model` holds the weights of the confirmation trial at the tuned rate with the best final
     validation score; None if none was completed.
@@ -57,10 +59,10 @@ def train(
     store_folder: Path,
     workers: Workers,
 ) -> Trained:
-    """Tunes the optimizer of this name and trains what tuning chose with fresh seeds.
+    """Tunes the optimizer of this name, then trains the chosen setting with fresh seeds.
 
-    The configured rate is trained with them as well, for description. Where trials run, and which
-    come from the store, changes no result.
+    The configured setting is trained with them as well, so that it can be reported. Results do not
+    depend on where trials run or which come from the store.
 
     Raises:
         InputError: If the parameters name a model or an optimizer that cannot be built, every
@@ -68,85 +70,115 @@ def train(
     """
     started_s = time.time()
     digest = digest_examples(data.train, data.validation)
-    work = plan_work(name, params, dataset, digest, workers.environment)
     tuning, seeds = params.tuning, fresh_seeds(params.confirmation, FIRST_LOOK)
     n_finalists = min(N_FINALISTS, tuning.n_settings)
     n_tuning = tuning.n_settings * len(tuning.seeds) + n_finalists * len(tuning.final_seeds)
     with Progress(f"train {name}", n_tuning + 2 * len(seeds), "trials") as progress:
         score = score_of(params.task)
-        plan = _Plan(work, Runner(data, workers, store_folder, progress, score), score)
-        while factors := next_factors(plan.merits(), tuning):
-            plan.run("tuning", factors, tuning.seeds)
+        runner = Runner(data, workers, store_folder, progress, score)
+        plan = _Plan(name, params, dataset, digest, runner, workers.environment)
+        while points := next_points(plan.merits(), tuning, params.optimizers[name]):
+            plan.run("tuning", points, tuning.seeds)
             plan.check_not_all_failed()
         finalists = choose_finalists(plan.merits())
         plan.run("tuning", finalists, tuning.final_seeds)
         merits = plan.merits()
-        tuned = max(finalists, key=lambda factor: merits[factor])
+        tuned = max(finalists, key=lambda point: merits[point])
         if tuned == CONFIGURED:
             progress.skip(len(seeds))
         plan.run("confirmation", dict.fromkeys((tuned, CONFIGURED)), seeds)
     prune(store_folder, unused_since_s=started_s)
-    return _gather(plan, tuned, workers.environment.versions)
+    return _gather(plan, tuned)
 
 
 class _Plan:
-    """The trials of one optimizer that were made, by the settings in the order of their use."""
+    """One optimizer's trials so far, and its settings in the order of their use."""
 
-    def __init__(self, work: Work, runner: Runner, score: Score) -> None:
-        self.work, self._runner, self.score = work, runner, score
-        self.places: dict[float, int] = {}
+    def __init__(
+        self,
+        name: str,
+        params: Params,
+        dataset: Dataset,
+        digest: str,
+        runner: Runner,
+        environment: Environment,
+    ) -> None:
+        self.name, self.params, self.dataset = name, params, dataset
+        self.environment = environment
+        self._digest, self._runner = digest, runner
+        self.works: dict[Point, Work] = {}
         self.results: list[TrialResult] = []
 
-    def run(self, phase: Phase, factors: Iterable[float], seeds: Sequence[int]) -> None:
-        """Makes trials at these settings, all at once."""
-        trials = []
-        for factor in factors:
-            place = self.places.setdefault(factor, len(self.places))
-            trials += [Trial(phase, factor, seed, place) for seed in seeds]
-        self.results += self._runner.run([(self.work, trial) for trial in trials])
+    def run(self, phase: Phase, points: Iterable[Point], seeds: Sequence[int]) -> None:
+        """Runs the trials at these settings, all at once."""
+        jobs = []
+        for point in points:
+            work = self._work(point)
+            place = list(self.works).index(point)
+            jobs += [(work, Trial(phase, point.factor, seed, place)) for seed in seeds]
+        self.results += self._runner.run(jobs)
 
-    def merits(self) -> dict[float, Merit]:
-        """Of the settings that were tuned with, by their factors."""
+    def _work(self, point: Point) -> Work:
+        if point not in self.works:
+            self.works[point] = plan_work(
+                self.name,
+                choose_arguments(self.params, self.name, dict(point.arguments)),
+                self.dataset,
+                self._digest,
+                self.environment,
+            )
+        return self.works[point]
+
+    def merits(self) -> dict[Point, Merit]:
+        """How good each setting is by its trials so far."""
+        score = score_of(self.params.task)
         rows: dict[int, list[TrialRow]] = {}
         for result in self.results:
             rows.setdefault(result.row.setting, []).append(result.row)
-        return {factor: merit(rows[place], self.score) for factor, place in self.places.items()}
+        return {point: merit(rows[place], score) for place, point in enumerate(self.works)}
 
     def check_not_all_failed(self) -> None:
-        """Raises InputError if no trial could be made."""
+        """Raises InputError if every trial so far failed."""
         reasons = [r.row.reason for r in self.results if isinstance(r.row, Failed)]
         if reasons and len(reasons) == len(self.results):
             raise InputError(
-                f"params.yaml: optimizers.{self.work.name}: every trial failed: {reasons[0]}"
+                f"params.yaml: optimizers.{self.name}: every trial failed: {reasons[0]}"
             )
 
 
-def _gather(plan: _Plan, tuned: float, versions: Mapping[str, str]) -> Trained:
-    work = plan.work
-    entry = work.params.optimizers[work.name]
-    model = build_network(work.params.model, work.dataset).model
-    optimizer = build_optimizer(work.name, entry)
+def _gather(plan: _Plan, tuned: Point) -> Trained:
+    work = plan.works[tuned]
+    entry = work.params.optimizers[plan.name]
+    model = build_network(plan.params.model, plan.dataset).model
+    config = build_optimizer(plan.name, entry).get_config()
+    optimizer = build_optimizer(plan.name, leave_out_output_layer(entry, model))
     optimizer.build(model.trainable_variables)
-    place = plan.places[tuned]
+    points = list(plan.works)
+    place = points.index(tuned)
     confirmed = [result for result in plan.results if result.row.phase == "confirmation"]
     return Trained(
         run=Run(
             class_name=entry.class_name,
-            optimizer={k: v for k, v in optimizer.get_config().items() if k not in _NOT_IN_CONFIG},
-            settings=tuple(Setting(f, f * work.configured_rate) for f in plan.places),
+            optimizer={key: v for key, v in config.items() if key not in _NOT_IN_CONFIG},
+            settings=tuple(
+                Setting(p.factor, p.factor * work.configured_rate, dict(p.arguments))
+                for p in points
+            ),
             tuned=place,
-            configured=plan.places[CONFIGURED],
+            configured=points.index(CONFIGURED),
             jit_compile=work.jit_compile,
             n_parameters=model.count_params(),
             n_state=sum(int(np.prod(v.shape)) for v in optimizer.variables if len(v.shape)),
-            versions=versions,
+            versions=plan.environment.versions,
             own=work.own,
         ),
         trials=tuple(result.row for result in plan.results),
         epochs=tuple(epoch for result in plan.results for epoch in result.curve),
         weights=_stack_weights(confirmed),
         model=_with_best_weights(
-            model, [r for r in confirmed if r.row.setting == place], plan.score
+            model,
+            [result for result in confirmed if result.row.setting == place],
+            score_of(plan.params.task),
         ),
     )
 
@@ -154,7 +186,7 @@ def _gather(plan: _Plan, tuned: float, versions: Mapping[str, str]) -> Trained:
 def _with_best_weights(
     model: keras.Model, results: Sequence[TrialResult], score: Score
 ) -> keras.Model | None:
-    """The model with the weights of the best trial; None without a completed one."""
+    """The model with the weights of the best trial; None if no trial completed."""
     scores = {
         index: score.merit(result.row.validation_score)
         for index, result in enumerate(results)

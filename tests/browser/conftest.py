@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from stages.common.files import write_text
+from stages.common.results import Look
+from stages.report.charts.base import Results
 from stages.report.charts.registry import draw
 from stages.report.page import build_page
 from tests.conftest import PROJECT, lock_shared
@@ -94,15 +96,31 @@ def open_page(browser: Browser) -> Iterator[Open]:
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The page of one of `CASES`, in a file, once for all of pytest-xdist's workers."""
+    """The page of one of `CASES` or of `many`, in a file, once for all of pytest's workers."""
     # Imports TensorFlow, which must have been set up.
-    from tests.results import CASES
+    from tests.examples import scored_run
+    from tests.results import CASES, results, rising
+
+    # More than a chart shows at first, whose long names differ in their last letters alone.
+    many = {f"sgd_with_a_long_schedule_{i:02}": rising(0.9 - i / 100) for i in range(12)}
+    of_many = {name: scored_run(trials) for name, trials in many.items()}
+
+    def two_looks() -> Results:
+        found = results(of_many)
+        first, *others = of_many
+        looks = (
+            Look(10, tuple(of_many), first, 0.03, tuple(others[3:])),
+            Look(15, (first, *others[:3]), first, 0.02, ()),
+        )
+        return replace(found, comparison=replace(found.comparison, looks=looks))
+
+    cases = {**CASES, "many": two_looks}
 
     def render(case: str) -> Path:
         with lock_shared(tmp_path_factory, f"{case}.html") as path:
             if not path.exists():
-                results = CASES[case]()
-                write_text(path, build_page(results, draw(results)))
+                found = cases[case]()
+                write_text(path, build_page(found, draw(found)))
         return path
 
     return render

@@ -1,10 +1,16 @@
-"""`python -m tests.browser.screenshots`: the README's pictures of the committed page."""
+"""`python -m tests.browser.screenshots`: the README's pictures of the committed page.
 
+Each picture holds the page's SHA-256, by which a test tells whether it still shows that page. The
+pixels cannot tell, as each version of a browser draws others.
+"""
+
+import hashlib
 import sys
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import sync_playwright
 
 from stages.common.files import replacing
@@ -23,16 +29,19 @@ def capture(visit: Visit, first: str, last: str, path: Path) -> None:
         sys.exit(f"screenshots: {first} or {last} is not to be seen")
     y = max(0, top["y"] - MARGIN)
     height = bottom["y"] + bottom["height"] + MARGIN - y
-    clip = {"x": 0, "y": y, "width": WIDTH, "height": height}
-    png = visit.page.screenshot(clip=clip, full_page=True)
+    about = PngInfo()
+    about.add_text("page", hashlib.sha256(COMMITTED.read_bytes()).hexdigest())
+    png = visit.page.screenshot(
+        clip={"x": 0, "y": y, "width": WIDTH, "height": height}, full_page=True
+    )
     with Image.open(BytesIO(png)) as image, replacing(path) as temporary:
         colours = image.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
-        colours.save(temporary, optimize=True)
+        colours.save(temporary, optimize=True, pnginfo=about)
 
 
 def main() -> None:
     parts = {
-        "report": ("light", "header", "section[aria-labelledby=pairs] > p"),
+        "report": ("light", "header", "section[aria-labelledby=pairs]"),
         "report-dark": (
             "dark",
             "section[aria-labelledby=curves]",

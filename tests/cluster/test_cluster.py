@@ -304,7 +304,7 @@ def test_a_trial_that_kills_its_workers_is_named_and_the_others_are_kept(
         cluster.start_worker(name, preload=KILLER)
     cluster.wait_for(set("abcd"))
     # A trial that its worker already had beside it may be counted and named first.
-    named = r"sgd, confirmation, seed \d+: 3 workers died while they had it"
+    named = r"sgd, confirmation, seed \d+: 3 workers died while running it"
     with open_cluster(cluster.address) as workers, pytest.raises(InputError, match=named):
         run(workers, tmp_path)
     assert list(tmp_path.glob("*/*.npz")) != []

@@ -36,7 +36,7 @@ def start() -> Iterator[Start]:
     def start(*arguments: str) -> subprocess.Popen[str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         process = subprocess.Popen(
-            ["make", "--old-file=.venv/.installed", *arguments],
+            ["make", "--old-file=.venv/.installed-cluster", *arguments],
             cwd=PROJECT,
             env=os.environ | TIMEOUTS | {"PATH": path},
             stdout=subprocess.DEVNULL,

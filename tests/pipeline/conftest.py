@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -87,7 +88,7 @@ class Workspace:
         self.git("add", ".")
         self.git("commit", "--quiet", "--message", message)
 
-    def reproduce(self, *arguments: str, **variables: str) -> list[str]:
+    def reproduce(self, *arguments: str, **variables: Any) -> list[str]:
         """Runs `dvc repro`; gives the names of the stages that ran."""
         return stages_that_ran(self.dvc("repro", *arguments, **variables))
 

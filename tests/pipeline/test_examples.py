@@ -10,11 +10,13 @@ import yaml
 from PIL import Image
 
 from commands.example import EXAMPLES, lay_out
+from stages.common.params import load_params
 from stages.common.results import METRICS
-from tests.parameters import SMALL
+from stages.engine.optimizers import check_optimizers
+from tests.parameters import COMMITTED, SMALL
 from tests.pipeline.conftest import Workspace
 
-NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/params.yaml"))
+NAMES = {path.parent.name for path in EXAMPLES.glob("*/params.yaml")}
 AFTER_TRAINING = ["confirm", "evaluate", "report"]
 TRAINED = {
     name: [
@@ -93,8 +95,19 @@ EDITS: dict[str, tuple[Callable[[Workspace], list[str]], list[str], set[str]]] =
 }
 
 
+@pytest.mark.parametrize("name", sorted(NAMES - EDITS.keys()))
+def test_the_optimizers_of_an_example_that_takes_long_can_be_built(
+    name: str, tmp_path: Path
+) -> None:
+    lay_out(EXAMPLES / name, tmp_path)
+    params = load_params(tmp_path / "params.yaml")
+    assert params.train.epochs == COMMITTED.train.epochs
+    assert all(optimizer.search for optimizer in params.optimizers.values())
+    check_optimizers(params.optimizers)
+
+
 @pytest.mark.parametrize(
-    ("example", "name"), [(name, name) for name in NAMES], indirect=["example"]
+    ("example", "name"), [(name, name) for name in sorted(EDITS)], indirect=["example"]
 )
 def test_an_example_ends_in_an_answer_and_an_edit_reruns_what_it_must(
     example: Workspace, name: str
@@ -112,7 +125,7 @@ def test_an_example_ends_in_an_answer_and_an_edit_reruns_what_it_must(
         assert set(example.reproduce("--dry")) == outdated
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_an_example_says_in_few_lines_how_to_run_it(name: str) -> None:
     lines = (EXAMPLES / name / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 12

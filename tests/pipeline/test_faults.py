@@ -20,6 +20,7 @@ from tests.pipeline.conftest import Workspace, environment, stages_that_ran
 MAKE_RUN = (sys.executable, "-m", "commands.run")
 # What DVC itself removes, before a stage runs, and brings back.
 OUTPUTS = {
+    "best",
     "data",
     "runs",
     "weights",
@@ -144,7 +145,7 @@ def test_a_name_is_no_command_and_the_first_stage_says_what_is_right(
     status, output = run_with_names(shared, AWKWARD, sys.executable, "-m", "dvc", *command)
     assert status != 0
     assert stages_that_ran(output) == ["sources"]
-    assert output.count("no name for a stage; use letters, digits, _ and -") == len(AWKWARD)
+    assert output.count("not a valid name; use letters, digits, _ and -") == len(AWKWARD)
 
 
 def test_a_name_is_no_command_where_errors_are_ignored(shared: Workspace) -> None:
@@ -164,12 +165,12 @@ def test_a_name_that_dvc_cannot_read_runs_nothing(shared: Workspace, name: str) 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("1", "params.yaml: not valid YAML: the key 1 is no text in YAML; put it in quotes"),
-        ("true", "the key true is no text in YAML; put it in quotes"),
-        ("null", "the key null is no text in YAML; put it in quotes"),
-        ("''", "params.yaml: optimizers.: no name for a stage; use letters, digits, _ and -"),
-        ("a@b", "params.yaml: optimizers.a@b: no name for a stage"),
-        ("'../../victim'", "params.yaml: optimizers.../../victim: no name for a stage"),
+        ("1", "params.yaml: not valid YAML: the key 1 is not text in YAML; put it in quotes"),
+        ("true", "the key true is not text in YAML; put it in quotes"),
+        ("null", "the key null is not text in YAML; put it in quotes"),
+        ("''", "params.yaml: optimizers.: not a valid name; use letters, digits, _ and -"),
+        ("a@b", "params.yaml: optimizers.a@b: not a valid name"),
+        ("'../../victim'", "params.yaml: optimizers.../../victim: not a valid name"),
     ],
 )
 def test_make_run_names_the_key_and_what_is_right(
@@ -226,7 +227,7 @@ def test_make_run_makes_a_damaged_lock_again_and_trains_nothing(workspace: Works
     cut(lock)
     shutil.rmtree(workspace.folder / ".cache")
     output = workspace.run(*MAKE_RUN)
-    assert "dvc.lock: DVC cannot read it; the last commit's is taken, and made up to" in output
+    assert "dvc.lock: DVC cannot read it; using the last commit's and bringing it up" in output
     assert not list(workspace.folder.glob(".cache/trials/*/*"))
     assert lock.read_bytes() == expected
 
@@ -238,7 +239,7 @@ def test_a_damaged_lock_that_was_never_committed_is_made_again(workspace: Worksp
     workspace.git("commit", "--quiet", "--message", "Forget the lock")
     cut(lock)
     output = workspace.run(*MAKE_RUN)
-    assert "dvc.lock: removed, since DVC cannot read it; it is made again" in output
+    assert "dvc.lock: removed, since DVC cannot read it; DVC will write a new one" in output
     assert stages_that_ran(output) == ["evaluate", "report"]
     assert lock.read_bytes() == expected
 
@@ -357,7 +358,7 @@ def test_a_second_make_run_waits_for_the_first(workspace: Workspace) -> None:
         )
         assert second.stderr
         assert second.stderr.readline() == (
-            "another `make run` works here; this one goes on when that has ended\n"
+            "another `make run` is active here; this one starts when that has finished\n"
         )
         assert second.poll() is None
     second.communicate()

@@ -74,6 +74,6 @@ def test_a_size_that_no_machine_has_is_refused_with_its_key(
     fresh.edit("params.yaml", old, new)
     line, status = run(fresh, stage)
     assert re.fullmatch(
-        rf"params\.yaml: {key}: .+ needs at least .+ GiB of memory; .+ GiB are there", line
+        rf"params\.yaml: {key}: .+ needs at least .+ GiB of memory; there is only .+ GiB", line
     )
     assert status == "1"

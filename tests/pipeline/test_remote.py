@@ -79,7 +79,7 @@ def test_a_colleague_has_every_byte_untrained_and_trains_an_added_optimizer_alon
 ) -> None:
     assert team.colleague.reproduce("--pull") == []
     assert team.colleague.trials() == {}
-    folders = ("runs", "weights", "data", "confirmation", "evaluation", "plots", "report")
+    folders = ("runs", "weights", "data", "confirmation", "evaluation", "plots", "report", "best")
     results = ("metrics.json", "dvc.lock", *folders)
     assert team.colleague.contents(*results) == team.owner.contents(*results)
     assert team.colleague.git("status", "--porcelain") == ""
@@ -115,7 +115,7 @@ def test_what_anyone_trained_and_pushed_nobody_trains_again(team: Team) -> None:
 def test_the_remote_holds_data_and_runs_and_nothing_that_git_tracks(team: Team) -> None:
     tracked = team.owner.git("ls-files", "-z").split("\0")[:-1]
     assert {"metrics.json", "report/index.html", "evaluation/pairs.csv"} <= set(tracked)
-    made = ("data/raw", "data/processed", "data/sources", "runs", "weights", "confirmation")
+    made = ("data/raw", "data/processed", "data/sources", "runs", "weights", "confirmation", "best")
     assert team.objects().keys() == hashes(team.owner, *made)
     assert team.objects().keys().isdisjoint(hashes(team.owner, *tracked))
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stages.common.errors import InputError
 from stages.common.params import Params, fresh_seeds, load_params, read_yaml
 
-SECTIONS = {
+SECTIONS: dict[str, Any] = {
     "dataset": {
         "name": "digits",
         "path": "data/custom",
@@ -39,7 +39,12 @@ SECTIONS = {
         "test_seed": 43,
     },
     "model": {"name": "mlp", "hidden_units": [100], "activation": "relu", "dropout": 0.0},
-    "train": {"epochs": 5, "batch_size": 32, "jit_compile": "auto"},
+    "train": {
+        "epochs": 5,
+        "batch_size": 32,
+        "schedule": {"warmup": 0.0, "decay": "none", "final": 0.0},
+        "jit_compile": "auto",
+    },
     "tuning": {
         "learning_rate_factors": [0.1, 1.0, 10.0],
         "n_settings": 5,
@@ -106,7 +111,7 @@ def test_an_optimizer_s_name_is_accepted_if_it_can_name_a_stage(path: Path, name
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
         assert list(load(path, content).optimizers) == [name]
     else:
-        with pytest.raises(InputError, match="no name for a stage"):
+        with pytest.raises(InputError, match="not a valid name"):
             load(path, content)
 
 

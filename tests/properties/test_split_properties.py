@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from stages.common.errors import InputError
+from stages.common.fields import MAX_SEED
 from stages.common.files import Array
-from stages.common.params import MAX_SEED, Split
+from stages.common.params import Split
 from tests.unit.test_split import SOURCE, of_labels, split
 
 splits = st.builds(

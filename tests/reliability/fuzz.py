@@ -61,7 +61,8 @@ PARAMS = b"""dataset:
 task: {name: classification, loss: auto, score: auto, direction: auto}
 split: {validation_fraction: 0.2, seed: 42, stratify: false, test_fraction: 0.2, test_seed: 43}
 model: {name: mlp, hidden_units: [8], activation: relu, dropout: 0.0}
-train: {epochs: 2, batch_size: 16, jit_compile: auto}
+train: {epochs: 2, batch_size: 16, jit_compile: auto,
+  schedule: {warmup: 0.0, decay: none, final: 0.0}}
 tuning: {learning_rate_factors: [1.0], n_settings: 1, seeds: [1], final_seeds: []}
 confirmation: {first_seed: 42, at_most: 10}
 comparison: {confidence: 0.95, margin: 0.01, target: auto}
@@ -276,7 +277,8 @@ def _of_yaml(folder: Path) -> Iterator[Reader]:
     def read_past_metrics(content: bytes) -> str:
         found, notes = _parse_metrics(content)
         if notes:
-            return _refused(*notes)
+            (note,) = notes
+            return _refused(note)
         return SAME if found == KINDS["METRICS"].value else OTHER
 
     metrics = METRICS.encode(KINDS["METRICS"].value)
@@ -327,7 +329,7 @@ def damage(content: bytes, others: Sequence[bytes], draw: random.Random) -> byte
     return content
 
 
-def _flip(content: bytes, _: Sequence[bytes], draw: random.Random) -> bytes:
+def _flip(content: bytes, _others: Sequence[bytes], draw: random.Random) -> bytes:
     damaged = bytearray(content)
     for _ in range(draw.choice((1, 1, 2, 8)) if content else 0):
         damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)

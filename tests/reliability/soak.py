@@ -194,10 +194,10 @@ def _trials(folder: Path, name: str, trained: Key) -> Iterator[Key]:
     factors = [setting.learning_rate_factor for setting in settings.settings]
     for row in TRIALS.read(folder / RUNS / name):
         yield *trained, row.phase, factors[row.setting], row.seed
-    for row in ROWS.read(folder / CONFIRMATION):
-        if row.optimizer == name:
-            place = settings.tuned if row.rate == "tuned" else settings.configured
-            yield *trained, "confirmation", factors[place], row.seed
+    for fresh in ROWS.read(folder / CONFIRMATION):
+        if fresh.optimizer == name:
+            place = settings.tuned if fresh.rate == "tuned" else settings.configured
+            yield *trained, "confirmation", factors[place], fresh.seed
 
 
 def n_kept(workspace: Workspace) -> int:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,8 +103,8 @@ def test_an_optimizer_without_scores_is_in_the_tables_but_has_no_curve(compared:
     assert result.comparison.optimizers.keys() == OPTIMIZERS.keys()
     for rows in (result.scores, result.tuning):
         assert {row.optimizer for row in rows} == OPTIMIZERS.keys()
-    for rows in (result.curves, result.confusion):
-        assert {row.optimizer for row in rows} == {"slow", "quick"}
+    for points in (result.curves, result.confusion):
+        assert {point.optimizer for point in points} == {"slow", "quick"}
 
 
 def test_the_leader_stands_first_and_the_diverged_one_last(compared: Compared) -> None:
@@ -402,12 +403,12 @@ def test_behind_the_leader_the_ranking_is_by_failures_then_score_then_name() -> 
 
 def test_a_pair_tells_how_far_the_test_examples_may_move_it(compared: Compared) -> None:
     pair = compared.evaluation.comparison.pairs[0]
-    shares = [
+    quick, slow = (
         (compared.scored[name].predictions == TEST.targets).mean(axis=0)
         for name in ("quick", "slow")
-    ]
-    assert pair.test_set_half_width == pytest.approx(half_width_of_examples(*shares, 0.95))
-    assert pair.test_set_half_width > 0
+    )
+    assert pair.test_set_half_width == pytest.approx(half_width_of_examples(quick, slow, 0.95))
+    assert (pair.test_set_half_width or 0) > 0
     assert compared.evaluation.comparison.pairs[1].test_set_half_width is None
 
 
@@ -448,7 +449,7 @@ def test_pictures_with_four_channels_and_numbers_are_no_mistakes_to_be_shown() -
         assert len(found.pictures) == len(found.n_wrong) == 0
 
 
-LOWER = {"score": "mean_absolute_error"}
+LOWER: dict[str, Any] = {"score": "mean_absolute_error"}
 
 
 def compare_numbers(

@@ -12,6 +12,7 @@ import pytest
 from stages.common.confirmation import PREDICTIONS, ROWS, Scored
 from stages.common.data import Scaling
 from stages.common.errors import InputError
+from stages.common.optimizer_params import Optimizer
 from stages.common.params import Params, Task
 from stages.common.runs import RUN, TRIALS, WEIGHTS, Completed, Run, Setting, Weights
 from stages.confirm import race, scoring
@@ -64,7 +65,8 @@ def result_of(trial: Trial, accuracy: float | None) -> TrialResult:
 
 def predicted(seed: int) -> list[int]:
     """What the network of this seed predicts."""
-    return np.random.default_rng(seed).integers(0, 4, DATASET.n_test).tolist()
+    classes: list[int] = np.random.default_rng(seed).integers(0, 4, DATASET.n_test).tolist()
+    return classes
 
 
 class ScriptedScorer:
@@ -322,7 +324,7 @@ def test_an_example_s_score_is_its_mean_over_the_trials_at_the_tuned_rate(
     confirmed, _ = script(CLOSE).confirm(parameters())
     for name, scores in zip(("a", "b", "far"), confirmed.predictions.scores, strict=True):
         expected = np.mean([CLOSE(name, TUNED, seed) for seed in tuned_seeds(confirmed)[name]])
-        np.testing.assert_allclose(scores, np.full(DATASET.n_test, expected))
+        np.testing.assert_allclose(scores.tolist(), [expected] * DATASET.n_test)
 
 
 def test_rows_tell_the_scores_of_their_trials(script: Callable[..., Script]) -> None:
@@ -389,15 +391,15 @@ def remove(name: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (drop_weights, "are of other trials; run `dvc repro --force`"),
-        (swap_seeds, "are of other trials; run `dvc repro --force`"),
-        (drop_trials, "are of other trials; run `dvc repro --force`"),
-        (damage("weights.npz"), r"weights\.npz: not as its stage writes it; run `dvc repro`"),
-        (damage("run.json"), r"run\.json: not as its stage writes it; run `dvc repro`"),
-        (damage("trials.csv"), r"trials\.csv: not as its stage writes it; run `dvc repro`"),
-        (remove("weights.npz"), r"weights\.npz: not as its stage writes it; run `dvc repro`"),
-        (remove("run.json"), r"run\.json: not as its stage writes it; run `dvc repro`"),
-        (remove("trials.csv"), r"trials\.csv: not as its stage writes it; run `dvc repro`"),
+        (drop_weights, "the trials that they should have; run `dvc repro --force`"),
+        (swap_seeds, "the trials that they should have; run `dvc repro --force`"),
+        (drop_trials, "the trials that they should have; run `dvc repro --force`"),
+        (damage("weights.npz"), r"weights\.npz: missing or damaged; run `dvc repro`"),
+        (damage("run.json"), r"run\.json: missing or damaged; run `dvc repro`"),
+        (damage("trials.csv"), r"trials\.csv: missing or damaged; run `dvc repro`"),
+        (remove("weights.npz"), r"weights\.npz: missing or damaged; run `dvc repro`"),
+        (remove("run.json"), r"run\.json: missing or damaged; run `dvc repro`"),
+        (remove("trials.csv"), r"trials\.csv: missing or damaged; run `dvc repro`"),
     ],
 )
 def test_a_run_that_is_damaged_or_does_not_fit_is_refused(
@@ -451,14 +453,14 @@ def real_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def confirm_real(runs: Path, store: Path, n_workers: int) -> Confirmed:
+def confirm_real(runs: Path, store: Path, n_workers: int, params: Params = REAL) -> Confirmed:
     with open_threads(n_workers) as workers:
         return confirm(
-            REAL,
+            params,
             DATASET,
             DATA,
             TEST,
-            read_first_looks(REAL, runs, runs),
+            read_first_looks(params, runs, runs),
             store_folder=store,
             workers=workers,
         )
@@ -468,3 +470,35 @@ def test_the_number_of_workers_changes_no_byte(real_runs: Path, tmp_path: Path) 
     alone, together = (confirm_real(real_runs, tmp_path / str(n), n) for n in (1, 2))
     assert tuned_seeds(alone) == {name: fresh(0, 15) for name in ("momentum", "sgd")}
     assert encoded(alone) == encoded(together)
+
+
+def test_the_race_goes_on_with_the_arguments_that_tuning_chose(tmp_path: Path) -> None:
+    def searching(low: float, high: float) -> Optimizer:
+        return optimizer(
+            class_name="SGD",
+            learning_rate=0.05,
+            learning_rate_factors=[1.0],
+            search={"momentum": {"choices": [low, high]}},
+        )
+
+    entry = searching(0.1, 0.12)
+    searched = REAL.model_copy(
+        update={"optimizers": {"sgd": entry, "momentum": searching(0.11, 0.13)}}
+    )
+    tuning = searched.tuning.model_copy(update={"n_settings": 3, "learning_rate_factors": (1.0,)})
+    searched = searched.model_copy(update={"tuning": tuning})
+    with open_threads(1) as workers:
+        for name in searched.optimizers:
+            trained = train_real(name, searched, tmp_path / ".store", workers)
+            write_trained(tmp_path / name, trained)
+
+    def arguments_of(name: str) -> Mapping[str, Any]:
+        run = RUN.read(tmp_path / name)
+        return run.settings[run.tuned].arguments
+
+    assert set(arguments_of("sgd")) == {"momentum"}
+    given = {name: entry.with_arguments(arguments_of(name)) for name in searched.optimizers}
+    typed = searched.model_copy(update={"optimizers": given})
+    found = confirm_real(tmp_path, tmp_path / "searched", 1, searched)
+    assert tuned_seeds(found) == {name: fresh(0, 15) for name in ("momentum", "sgd")}
+    assert encoded(found) == encoded(confirm_real(tmp_path, tmp_path / "typed", 1, typed))

@@ -82,7 +82,7 @@ def test_the_time_left_counts_neither_what_was_kept_nor_the_first_units_compilat
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = 0.0
-    monkeypatch.setattr(console.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr("stages.common.console.time.monotonic", lambda: now_s)
     with Progress("train adam", 20, "trials") as progress:
         progress.find(10)
         for took_s in (100.0, 3.0, 3.0, 3.0, 3.0):

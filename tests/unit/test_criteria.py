@@ -134,7 +134,7 @@ def test_state_is_counted_for_each_parameter() -> None:
 
 @pytest.mark.parametrize(("factor", "share"), [(1.0, 3 / 8), (10.0, 3 / 12)])
 def test_diverged_trials_are_counted_once_among_all(factor: float, share: float) -> None:
-    tuning = {1.0: [0.8, None], 10.0: [0.9, 0.9]}
+    tuning: dict[float, list[float | None]] = {1.0: [0.8, None], 10.0: [0.9, 0.9]}
     tuned = group([0.9, 0.9], setting=list(tuning).index(factor), n_failed=2)
     configured = tuned if factor == 1 else group([0.8, 0.8, 0.8, 0.8], setting=0)
     found = judge(scored_run(tuned, configured, tuning=tuning), target=0.8)

@@ -92,7 +92,7 @@ def test_a_folder_without_data_is_told_what_would_be_right(names: tuple[str, ...
 @pytest.mark.parametrize("path", ["data/nowhere", "\0", "x" * 5000, "data/custom/shoes/a/b"])
 def test_a_path_at_which_nothing_lies_is_refused(path: str) -> None:
     message = refusal(path=path)
-    assert message.startswith("params.yaml: dataset.path: nothing lies at ")
+    assert message.startswith("params.yaml: dataset.path: nothing found at ")
     assert "a folder of pictures by class" in message
 
 

@@ -90,7 +90,7 @@ def test_a_column_of_targets_and_a_row_of_inputs_get_the_usual_shapes() -> None:
 def test_without_a_test_part_its_arrays_have_no_examples() -> None:
     write_arrays(train_x=np.zeros((4, 5, 6), np.float32), train_y=Y)
     _, arrays = obtain_arrays()
-    assert (arrays.test_inputs.shape, arrays.test_inputs.dtype) == ((0, 5, 6), np.float32)
+    assert (arrays.test_inputs.shape, arrays.test_inputs.dtype) == ((0, 5, 6), np.dtype("float32"))
     assert (arrays.test_targets.shape, arrays.test_targets.dtype) == ((0,), Y.dtype)
 
 
@@ -130,8 +130,8 @@ NAN = np.array([[0.0, 1.0], [2.0, np.nan], [np.inf, 0.0], [0.0, 0.0]])
         ),
         ({"train_x": X[:1], "train_y": Y[:1]}, ("train_x has 1 examples; needs two or more",)),
         ({"train_x": np.float32(1), "train_y": Y}, ("train_x: is a single value",)),
-        ({"train_x": X, "train_y": 1}, ("train_y: is of the shape ()",)),
-        ({"train_x": X, "train_y": np.zeros((4, 1, 1))}, ("train_y: is of the shape (4, 1, 1)",)),
+        ({"train_x": X, "train_y": 1}, ("train_y: has the shape ()",)),
+        ({"train_x": X, "train_y": np.zeros((4, 1, 1))}, ("train_y: has the shape (4, 1, 1)",)),
         (
             {"train_x": X, "train_y": Y, "test_x": X[:, :1], "test_y": Y},
             ("train_x holds uint8 of the shape (2,), test_x uint8 of (1,)",),
@@ -157,18 +157,21 @@ NAN = np.array([[0.0, 1.0], [2.0, np.nan], [np.inf, 0.0], [0.0, 0.0]])
         ),
         (
             {"train_x": X.astype(np.int64) + 2**31, "train_y": Y},
-            ("train_x: holds 2147483648 to 2147483655", "convert it to float32"),
+            ("train_x: has values from 2147483648 to 2147483655", "convert it to float32"),
         ),
-        ({"train_x": X.astype(np.int64) - 2**40, "train_y": Y}, ("which no int32 can",)),
+        ({"train_x": X.astype(np.int64) - 2**40, "train_y": Y}, ("do not fit into int32",)),
         ({"train_x": X.astype(str), "train_y": Y}, ("train_x: holds text; should be numbers",)),
-        ({"train_x": X * 1j, "train_y": Y}, ("train_x: is of complex128",)),
-        ({"train_x": X, "train_y": Y.astype("S")}, ("train_y: is of |S", "array.astype(str)")),
+        ({"train_x": X * 1j, "train_y": Y}, ("train_x: has the type complex128",)),
+        (
+            {"train_x": X, "train_y": Y.astype("S")},
+            ("train_y: has the type |S", "array.astype(str)"),
+        ),
         (
             {"train_x": X, "train_y": np.array(["a", "b", "a", None], object)},
-            ("train_y: is of object", "array.astype(str)"),
+            ("train_y: has the type object", "array.astype(str)"),
         ),
-        ({"train_x": X, "train_y": Y.astype("M8[s]")}, ("train_y: is of datetime64[s]",)),
-        ({"train_x": np.zeros(4, "i4, f4"), "train_y": Y}, ("train_x: is of ",)),
+        ({"train_x": X, "train_y": Y.astype("M8[s]")}, ("train_y: has the type datetime64[s]",)),
+        ({"train_x": np.zeros(4, "i4, f4"), "train_y": Y}, ("train_x: has the type ",)),
     ],
 )
 def test_arrays_that_are_no_data_set_are_refused(
@@ -183,24 +186,24 @@ def test_arrays_that_are_no_data_set_are_refused(
 def test_of_several_files_of_arrays_none_is_chosen() -> None:
     write_arrays("a.npz", train_x=X, train_y=Y)
     write_arrays("b.npz", train_x=X, train_y=Y)
-    assert "2 .npz files; should be one, which dataset.path may name itself" in refusal()
+    assert "2 .npz files; should hold exactly one, or name the file itself" in refusal()
 
 
 def test_a_folder_without_arrays_is_refused_where_they_are_configured() -> None:
-    assert "no .npz file; should be one" in refusal(kind="arrays")
+    assert "no .npz file; should hold exactly one" in refusal(kind="arrays")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"\x80\x04K\x01."])
 def test_what_is_no_archive_is_refused(content: bytes) -> None:
     path = write("data.npz", content)
-    assert f"{path}: no readable .npz file" in refusal()
+    assert f"{path}: not a readable .npz file" in refusal()
 
 
 @pytest.mark.parametrize("n_cut", [1, 30, 200, 500])
 def test_a_cut_archive_is_refused(n_cut: int) -> None:
     path = write_arrays(train_x=X, train_y=Y)
     path.write_bytes(path.read_bytes()[:-n_cut])
-    assert "no readable .npz file" in refusal()
+    assert "not a readable .npz file" in refusal()
 
 
 def write_claiming(shape: tuple[int, ...], n_bytes: int | None = None) -> None:
@@ -224,7 +227,7 @@ def test_a_header_that_claims_other_than_what_is_there_is_refused(shape: tuple[i
     write_claiming(shape)
     message = refusal()
     assert "train_x: damaged: 136 bytes, should be " in message
-    assert "write the file anew with numpy.savez" in message
+    assert "write it again with numpy.savez" in message
 
 
 def test_an_archive_that_claims_more_than_the_memory_is_refused_before_it_is_read() -> None:

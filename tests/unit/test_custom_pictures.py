@@ -56,8 +56,8 @@ def test_without_two_parts_all_pictures_are_of_the_first(prefix: str) -> None:
     source, arrays = obtain_arrays()
     assert source.class_names == ("cat", "dog")
     assert arrays.train_inputs.shape == (4, 2, 3, 1)
-    assert (arrays.test_inputs.shape, arrays.test_inputs.dtype) == ((0, 2, 3, 1), np.uint8)
-    assert (arrays.test_targets.shape, arrays.test_targets.dtype) == ((0,), np.int32)
+    assert (arrays.test_inputs.shape, arrays.test_inputs.dtype) == ((0, 2, 3, 1), np.dtype("uint8"))
+    assert (arrays.test_targets.shape, arrays.test_targets.dtype) == ((0,), np.dtype("int32"))
 
 
 def test_a_class_may_be_called_train() -> None:
@@ -141,7 +141,7 @@ def test_a_picture_is_turned_as_its_camera_says(ending: str) -> None:
 def test_pictures_of_different_sizes_are_told_with_the_way_out() -> None:
     write_pictures({**TWO_CLASSES, "dog/2.png": grey(1, (5, 4))})
     message = refusal()
-    assert "cat/1.png is of 2 x 3 pixels, data/custom/shoes/dog/2.png of 4 x 5" in message
+    assert "cat/1.png has 2 x 3 pixels, data/custom/shoes/dog/2.png has 4 x 5" in message
     assert "set dataset.custom.resize in params.yaml" in message
     _, arrays = obtain_arrays(resize=(6, 7))
     assert arrays.train_inputs.shape == (4, 6, 7, 1)
@@ -157,7 +157,7 @@ def test_shrinking_averages() -> None:
 
 def test_one_number_is_no_size() -> None:
     write_pictures(TWO_CLASSES)
-    assert refusal(resize=(28,)).startswith("params.yaml: dataset.custom.resize: holds 28 alone")
+    assert refusal(resize=(28,)).startswith("params.yaml: dataset.custom.resize: holds only 28")
 
 
 def test_a_size_beyond_the_memory_is_refused_before_a_picture_is_read() -> None:
@@ -175,7 +175,7 @@ def test_other_files_are_left_out_with_one_notice(capsys: pytest.CaptureFixture[
     assert len(arrays.train_inputs) == 4
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
     assert line.startswith("data/custom/shoes: ")
-    assert line.endswith(": 4, the first data/custom/shoes/loose.png")
+    assert line.endswith(": 4; the first is data/custom/shoes/loose.png")
 
 
 def test_folders_of_pictures_may_be_links() -> None:
@@ -201,13 +201,13 @@ SPLIT = {
     ("pictures", "folder", "parts"),
     [
         ({}, "", ("no folder in it; should hold a folder of pictures for each class",)),
-        ({"cat/1.png": grey(1), "cat/2.png": grey(1)}, "", ("one class alone, 'cat'",)),
-        (TWO_CLASSES | {"cow/1.png": grey(1)}, "/cow", ("one picture alone, 1.png", "add more")),
+        ({"cat/1.png": grey(1), "cat/2.png": grey(1)}, "", ("only one class, 'cat'",)),
+        (TWO_CLASSES | {"cow/1.png": grey(1)}, "/cow", ("only one picture, 1.png", "add more")),
         (TWO_CLASSES | {"empty/": grey(1)}, "/empty", ("no PNG or JPEG in it", "remove the")),
         (SPLIT | {"train/empty/": grey(1)}, "/train/empty", ("no PNG or JPEG in it",)),
         (SPLIT | {"test/empty/": grey(1)}, "/test/empty", ("no PNG or JPEG in it",)),
         (SPLIT | {"test/cow/1.png": grey(1)}, "/test/cow", ("no such class in data/custom",)),
-        (SPLIT | {"val/cat/1.png": grey(1)}, "", ("beside train lies val; move its pictures",)),
+        (SPLIT | {"val/cat/1.png": grey(1)}, "", ("val lies beside train; move its pictures",)),
         (
             {"train/1.png": grey(1), "test/1.png": grey(1)},
             "/train",

@@ -65,11 +65,11 @@ def test_real_files_are_read(shared_data: Path) -> None:
         (gzip.compress(encode_idx(IMAGES) + b"\x00"), "should be 46 for the shape (5, 3, 2)"),
         (gzip.compress(encode_idx(IMAGES)[:15]), "ends within its header, after 15 bytes"),
         (gzip.compress(encode_idx(IMAGES)[:3]), "should be 00000803"),
-        (encode_idx(IMAGES), "no readable gzip file"),
-        (gzip.compress(encode_idx(IMAGES))[:-1], "no readable gzip file"),
-        (gzip.compress(encode_idx(IMAGES))[:30], "no readable gzip file"),
-        (gzip.compress(encode_idx(IMAGES)) + b"more", "no readable gzip file"),
-        (b"", "no readable gzip file"),
+        (encode_idx(IMAGES), "not a readable gzip file"),
+        (gzip.compress(encode_idx(IMAGES))[:-1], "not a readable gzip file"),
+        (gzip.compress(encode_idx(IMAGES))[:30], "not a readable gzip file"),
+        (gzip.compress(encode_idx(IMAGES)) + b"more", "not a readable gzip file"),
+        (b"", "not a readable gzip file"),
     ],
     ids=[
         "magic",
@@ -153,7 +153,7 @@ def write_npz(folder: Path, *arrays: UInt8Array) -> None:
         ((IMAGES, LABELS, IMAGES[:4], LABELS), r"4 test examples but targets of shape \(5,\)"),
         (
             (IMAGES, LABELS, IMAGES[:, :2], LABELS),
-            r"training examples are of shape \(3, 2, 1\), those of the test .*equal",
+            r"training examples have the shape \(3, 2, 1\), test examples .*equal",
         ),
         ((IMAGES[:0], LABELS[:0], IMAGES, LABELS), "no training examples"),
         ((IMAGES[:, :0], LABELS, IMAGES[:, :0], LABELS), "no training examples"),
@@ -211,7 +211,7 @@ def decode_arrays(folder: Path, made: RawArrays, source: Source = NPZ) -> RawArr
         ),
         (
             RawArrays(PICTURES, LABELS, PICTURES.astype(np.float32), LABELS),
-            "training inputs are uint8, those of the test float32; should be equal",
+            "training inputs are uint8, test inputs float32; should be equal",
         ),
         (
             RawArrays(PICTURES, LABELS - 1.5, PICTURES, LABELS),
@@ -254,7 +254,7 @@ def test_targets_of_another_shape_in_the_test_part_are_refused(
     tmp_path: Path, others: Array
 ) -> None:
     made = RawArrays(PICTURES, np.ones((5, 2)), PICTURES, others)
-    with pytest.raises(InputError, match=r"training targets are of shape \(5, 2\), those of the t"):
+    with pytest.raises(InputError, match=r"training targets have the shape \(5, 2\), test t"):
         decode_arrays(tmp_path, made, UNNAMED)
 
 

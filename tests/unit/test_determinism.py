@@ -59,6 +59,7 @@ def train(*arguments: str, before: tuple[str, ...] = (), **environment: str) -> 
     ).stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_setting_up_leaves_scikit_learn_and_garbage_collection_as_they_were() -> None:
     program = (
         "import gc, sys; from stages.engine.determinism import set_up_tensorflow; "
@@ -70,6 +71,7 @@ def test_setting_up_leaves_scikit_learn_and_garbage_collection_as_they_were() ->
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "may_be_wide"), [("mlp", False), ("cnn", True)])
 def test_onednn_uses_avx512_only_where_xla_is_not_used(network: str, may_be_wide: bool) -> None:
     lines = train(network, "sgd", ONEDNN_VERBOSE="1")

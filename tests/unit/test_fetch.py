@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import StreamRequestHandler, TCPServer
 from threading import Event, Thread
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import pytest
@@ -110,7 +110,7 @@ class _AnswerHandler(BaseHTTPRequestHandler):
 def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(fetch_module.time, "sleep", lambda _: None)
+    monkeypatch.setattr("stages.download.fetch.time.sleep", lambda _: None)
     for timeout in ("CONNECT_TIMEOUT_S", "PATIENCE_S"):  # short where tests share the cores
         monkeypatch.setattr(fetch_module, timeout, 90.0)
     FOLDER.mkdir()
@@ -336,7 +336,7 @@ def raw_mirror(talk: Talk) -> Iterator[tuple[str, list[bytes]]]:
             lines = iter(self.rfile.readline, b"\r\n")
             requests.append(b"".join(lines))
             with suppress(OSError):
-                talk(self.wfile, is_over)
+                talk(cast("BinaryIO", self.wfile), is_over)
 
     with TCPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
@@ -377,23 +377,23 @@ LATE = 0.1
         (repeat(OF_ITS_LENGTH + b"\r\n", b"x", LATE), "stalled"),
         (repeat(OK + b"X: ", b"x", LATE), "stalled"),
         (repeat(b"", b"HTTP/1.1 100 Continue\r\n\r\n", LATE), "stalled"),
-        (repeat(OK, b"X: y\r\n"), "is no HTTP"),
-        (repeat(OK + b"X: ", b"x" * 1000), "is no HTTP"),
-        (repeat(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"9" * 1000), "is no HTTP"),
-        (say(b"SSH-2.0\r\n\r\n"), "is no HTTP"),
+        (repeat(OK, b"X: y\r\n"), "is not HTTP"),
+        (repeat(OK + b"X: ", b"x" * 1000), "is not HTTP"),
+        (repeat(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"9" * 1000), "is not HTTP"),
+        (say(b"SSH-2.0\r\n\r\n"), "is not HTTP"),
         (say(b""), "broke off"),
         (say(OK + b"Content-Length: 99305\r\n\r\n" + CONTENT), "99305 bytes"),
         (say(OK + b"Content-Length: -1\r\n\r\n" + OTHER), "SHA-256"),
         (say(OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n" + OTHER), "SHA-256"),
-        (say(redirect("file:///etc/hostname") + b"\r\n"), "no valid address"),
-        (say(redirect("gopher://127.0.0.1/") + b"\r\n"), "no valid address"),
-        (say(redirect("http://[/") + b"\r\n"), "no valid address"),
-        (say(redirect("http://127.0.0.1:999999/") + b"\r\n"), "no valid address"),
-        (say(redirect(f"http://{'a' * 70}.localhost/") + b"\r\n"), "no valid address"),
-        (say(redirect("http://a..localhost/") + b"\r\n"), "no valid address"),
-        (say(redirect("http://\x1b[31m\xff/") + b"\r\n"), "no valid address"),
-        (say(redirect("/again") + b"\r\n"), "redirects without end"),
-        (repeat(redirect("/again") + b"\r\n", bytes(1 << 16)), "redirects without end"),
+        (say(redirect("file:///etc/hostname") + b"\r\n"), "an invalid http"),
+        (say(redirect("gopher://127.0.0.1/") + b"\r\n"), "an invalid http"),
+        (say(redirect("http://[/") + b"\r\n"), "an invalid http"),
+        (say(redirect("http://127.0.0.1:999999/") + b"\r\n"), "an invalid http"),
+        (say(redirect(f"http://{'a' * 70}.localhost/") + b"\r\n"), "an invalid http"),
+        (say(redirect("http://a..localhost/") + b"\r\n"), "an invalid http"),
+        (say(redirect("http://\x1b[31m\xff/") + b"\r\n"), "an invalid http"),
+        (say(redirect("/again") + b"\r\n"), "too many redirects"),
+        (repeat(redirect("/again") + b"\r\n", bytes(1 << 16)), "too many redirects"),
         (say(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n"), "HTTP 302"),
         (say(b"HTTP/1.1 404 \x1b[31m\x9b" + b"no" * 9000 + b"\r\n\r\n"), "HTTP 404"),
     ],

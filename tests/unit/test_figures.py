@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stages.common.score import score_of
+from stages.common.results import Look
+from stages.common.score import Score, score_of
 from stages.evaluate.scored import ScoredRun
 from stages.report.charts.base import (
     COLOURS,
@@ -16,16 +18,18 @@ from stages.report.charts.base import (
     Figure,
     Results,
     assign_looks,
+    name_lines,
+    score_scale,
     spec,
     whole_ticks,
 )
 from stages.report.charts.registry import draw
 from tests import regression
 from tests.examples import group, scored_run
-from tests.parameters import COMMITTED
+from tests.parameters import COMMITTED, optimizer
 from tests.results import CASES, ODD_NAMES, lost, of_numbers, results, rising, tuned_higher
 
-ALL = ["ranking", "curves", "sensitivity", "speed", "confusion", "classes"]
+ALL = ["ranking", "race", "pairs", "curves", "sensitivity", "speed", "confusion", "classes"]
 USUAL = {"sgd": tuned_higher(0.92, 0.88), "adam": scored_run(rising(0.9))}
 POSITIONS = ("x", "y", "x2", "y2", "xOffset", "yOffset")
 Case = tuple[Results, Mapping[str, Figure]]
@@ -49,8 +53,11 @@ def rows(figure: Figure) -> dict[str, list[str]]:
 
 def layers(figure: Figure) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Every layer with the rows of data that it draws."""
+    if figure.chart is None:
+        return
     content = spec(figure.chart, {}, 640)
-    for layer in content["layer"]:
+    nested = (layer.get("layer", [layer]) for layer in content["layer"])
+    for layer in chain.from_iterable(nested):
         data = layer.get("data", content.get("data", {}))
         yield layer, data.get("values", content.get("datasets", {}).get(data.get("name"), []))
 
@@ -81,11 +88,11 @@ def column(figure: Figure, channel: str) -> list[Any]:
     ("case", "names"),
     [
         ("usual", ALL),
-        ("one", ALL[:-1]),
+        ("one", [name for name in ALL if name not in {"pairs", "classes"}]),
         ("ten", ALL),
         ("one_diverged", ALL),
-        ("numbers", ["ranking", "curves", "sensitivity", "speed", "fitted"]),
-        ("all_diverged", ["ranking", "sensitivity"]),
+        ("numbers", [*ALL[:-2], "fitted"]),
+        ("all_diverged", ["ranking", "race", "pairs", "sensitivity"]),
     ],
     indirect=["case"],
 )
@@ -108,7 +115,9 @@ def test_every_mark_has_all_that_it_draws_and_tells(case: Case) -> None:
 def test_every_figure_has_valid_json_for_its_chart_and_a_full_table(case: Case) -> None:
     _, figures = case
     for figure in figures.values():
-        json.dumps(spec(figure.chart, {}, "container"), allow_nan=False)
+        if figure.chart is not None:
+            figure.chart.to_dict()  # raises where it breaks Vega-Lite's schema
+            json.dumps(spec(figure.chart, {}, "container"), allow_nan=False)
         assert {len(row) for row in figure.table.rows} <= {len(figure.table.headers)}
         cells = [cell for row in figure.table.rows for cell in row]
         assert {type(cell) for cell in cells} <= {str}
@@ -178,17 +187,28 @@ def test_the_curves_are_the_mean_after_each_epoch() -> None:
     ]
 
 
-def test_the_last_epochs_scores_have_the_upper_half_of_the_curves() -> None:
-    def least(outcomes: Mapping[str, ScoredRun]) -> float:
-        curves = drawn(outcomes)["curves"]
-        (least,) = {layer["encoding"]["y"]["scale"]["domainMin"] for layer, _ in layers(curves)}
-        return float(least)
+def least_shown(outcomes: Mapping[str, ScoredRun]) -> float:
+    curves = drawn(outcomes)["curves"]
+    (least,) = {layer["encoding"]["y"]["scale"]["domainMin"] for layer, _ in layers(curves)}
+    return float(least)
 
-    assert least({"a": scored_run(rising(0.9)), "b": scored_run(rising(0.7))}) == pytest.approx(0.5)
-    assert least({"a": scored_run(rising(0.9))}) == pytest.approx(0.85)
-    assert least({"a": scored_run(rising(0.9)), "b": scored_run(rising(0.2))}) == 0
-    caption = drawn({"a": scored_run(rising(0.9))})["curves"].caption
-    assert caption.endswith("Worse values are cut off.")
+
+def flat(accuracy: float) -> ScoredRun:
+    """The same accuracy with every seed and after every epoch but the first two."""
+    return scored_run(group([accuracy] * 10, [[0.1, 0.1, *[accuracy] * 3]] * 10))
+
+
+def test_the_curves_show_what_separates_the_leaders() -> None:
+    # As far as the best is from a perfect score, but 5 points at most.
+    assert least_shown({"a": flat(0.98)}) == pytest.approx(0.96)
+    assert least_shown({"a": flat(0.7)}) == pytest.approx(0.65)
+    # Three times as far as the median is.
+    three = {"a": flat(0.9), "b": flat(0.87), "c": flat(0.2)}
+    assert least_shown(three) == pytest.approx(0.9 - 3 * 0.03)
+    assert least_shown({"a": flat(0.9), "b": flat(0.2)}) == 0
+    # All of the second half of what leads.
+    assert least_shown({"a": scored_run(rising(0.8))}) == pytest.approx(0.9 * 0.8)
+    assert drawn({"a": flat(0.9)})["curves"].caption.endswith("beyond the axis is cut off.")
 
 
 def test_a_curve_begins_where_it_comes_into_sight() -> None:
@@ -230,9 +250,11 @@ def test_the_classes_are_shares_of_the_test_examples() -> None:
     found = results(USUAL)
     figures = draw(found)
     shares = {(c.optimizer, c.actual, c.predicted): c.share for c in found.confusion}
+    table = figures["classes"].table
+    assert set(table.headers[1:]) == set(found.comparison.dataset.class_names)
     assert rows(figures["classes"]) == {
-        name: [f"{shares[optimizer, name, name]:.1%}" for optimizer in ("sgd", "adam")]
-        for name in found.comparison.dataset.class_names
+        optimizer: [f"{shares[optimizer, name, name]:.1%}" for name in table.headers[1:]]
+        for optimizer in ("sgd", "adam")
     }
     for actual, predicted, share in figures["confusion"].table.rows:
         assert share == f"{shares['sgd', actual, predicted]:.1%}"
@@ -270,7 +292,7 @@ def test_a_lower_score_that_is_better_lies_on_the_right_of_the_ranking() -> None
 
 def test_an_error_far_behind_is_told_beyond_the_ranking() -> None:
     found = draw(lower_is_better(a=0.5, b=0.52, c=0.51, far=9.0))["ranking"]
-    assert column(found, "text") == ["◄ 9.0000"]
+    assert column(found, "text") == ["◄ 9.000"]
     assert max(column(found, "x")) < 1
     assert max(column(found, "x2")) < 1
 
@@ -289,3 +311,161 @@ def test_ticks_of_whole_numbers_are_few_and_reach_far(first: int, last: int) -> 
     assert 1 <= len(ticks) <= 11
     assert first <= ticks[0]
     assert last * 0.75 <= ticks[-1] <= last
+
+
+def test_a_long_name_is_broken_where_it_can_be_and_never_cut() -> None:
+    name = "sgd_with_warmup_and_a_long_schedule_variant_01"
+    lines = name_lines(name)
+    assert lines == ["sgd_with_warmup_", "and_a_long_", "schedule_variant_", "01"]
+    assert name_lines("x" * 40) == ["x" * 18, "x" * 18, "xxxx"]
+    assert name_lines("adam") == ["adam"]
+    (axis,) = [
+        layer["encoding"]["y"]["axis"]
+        for layer, data in layers(drawn({name: flat(0.9), "adam": flat(0.8)})["ranking"])
+        if "optimizer" in data[0] and data[0].get("rate") == "tuned" and "seed" in data[0]
+    ]
+    assert axis["labelLimit"] == 0
+    assert json.dumps(lines) in axis["labelExpr"]
+
+
+def test_of_many_optimizers_charts_begin_with_the_leaders() -> None:
+    many = {f"o{i:02}": scored_run(rising(0.9 - i / 100)) for i in range(12)}
+    for name in ("ranking", "pairs", "curves", "sensitivity", "speed", "classes"):
+        chart = drawn(many)[name].chart
+        assert chart is not None
+        params = {param["name"]: param["value"] for param in spec(chart, {}, 640)["params"]}
+        assert params["shown"] == [f"o{i:02}" for i in range(10)], name
+
+
+def test_one_against_each_is_the_same_from_both_sides() -> None:
+    chart = drawn(USUAL)["pairs"]
+    seen = {
+        (row["against"], row["optimizer"]): (row["label"], row["difference"], row["shown"])
+        for layer, data in layers(chart)
+        for row in data
+        if "shown" in row
+    }
+    assert {key: value[:2] for key, value in seen.items()} == {
+        ("sgd", "adam"): ("better", "+0.0200"),
+        ("adam", "sgd"): ("worse", "-0.0200"),
+    }
+    assert seen["sgd", "adam"][2] == -seen["adam", "sgd"][2]
+    assert chart.table.headers[0] == "sgd against"
+    assert rows(chart)["adam"][:3] == ["better", "10", "+0.0200"]
+
+
+def test_a_difference_far_beyond_the_others_is_marked_at_the_edge() -> None:
+    near = {f"o{i}": scored_run(rising(0.9 - i / 1000)) for i in range(4)}
+    chart = drawn({**near, "far": scored_run(rising(0.3))})["pairs"]
+    found = [
+        (row["note"], row["shown"])
+        for _, data in layers(chart)
+        for row in data
+        if (row.get("against"), row.get("optimizer")) == ("o0", "far")
+    ]
+    assert {note for note, _ in found} == {"better ►"}
+    assert {shown for _, shown in found} == {max(column(chart, "x"))}
+    assert found[0][1] < 0.1
+
+
+def test_an_absurd_rate_does_not_stretch_the_axis_of_the_others() -> None:
+    usual = {"a": scored_run(rising(0.9)), "b": scored_run(rising(0.88))}
+    absurd = scored_run(rising(0.3), tuning={1e6: [0.25], 3e6: [0.3], 1e7: [0.25]})
+    figure = drawn({**usual, "absurd": absurd})["sensitivity"]
+    assert max(column(figure, "x")) < 10
+    assert "marked ◄ or ►" in figure.caption
+    assert {row[1] for row in figure.table.rows if row[0] == "absurd"} == {
+        "1e+05",
+        "3e+05",
+        "1e+06",
+    }
+    assert "►" not in column(drawn(usual)["sensitivity"], "text")
+
+
+def race_of(*looks: Look) -> Figure:
+    found = results({name: scored_run(rising(0.9)) for name in ("a", "b", "c")})
+    return draw(replace(found, comparison=replace(found.comparison, looks=looks)))["race"]
+
+
+def test_the_race_shows_the_bound_and_who_is_in_by_look() -> None:
+    figure = race_of(
+        Look(10, ("a", "b", "c"), "b", None, ("c",)), Look(15, ("a", "b"), "a", 0.02, ())
+    )
+    assert column(figure, "text") == ["0.0200"]
+    states = {
+        (row["optimizer"], row["seeds"]): row["state"]
+        for _, data in layers(figure)
+        for row in data
+        if "state" in row
+    }
+    assert states == {
+        ("a", 10): "in", ("b", 10): "leads", ("c", 10): "out", ("a", 15): "leads", ("b", 15): "in",
+    }  # fmt: skip
+
+
+def test_a_race_of_one_look_is_told_without_a_chart() -> None:
+    figure = race_of(Look(10, ("a", "b", "c"), "a", 0.001, ()))
+    assert figure.chart is None
+    assert figure.caption.startswith("The race ended at its first look, after 10 seeds.")
+
+
+def test_errors_that_differ_by_orders_of_magnitude_have_a_logarithmic_axis() -> None:
+    def kind(score: Score, *values: float) -> str:
+        return str(score_scale(score, values).to_dict().get("type", "linear"))
+
+    assert kind(LOWER, 1e-5, 2e-5, 1e-3) == "log"
+    assert kind(LOWER, 0.5, 0.6) == "linear"
+    assert kind(LOWER, 0.0, 1e-3) == "linear"
+    assert kind(score_of(COMMITTED.task), 0.01, 0.9) == "linear"
+
+
+SEARCHED = {
+    "momentum": {"low": 0.0, "high": 0.99, "scale": "one_minus_log"},
+    "weight_decay": {"low": 1e-4, "high": 1.0, "scale": "log"},
+    "clipnorm": {"low": 1.0, "high": 3.0, "scale": "linear"},
+    "nesterov": {"choices": [True, False]},
+}
+
+
+def test_searched_settings_lie_where_their_values_are_in_the_range() -> None:
+    found = results(USUAL)
+    assert "settings" not in draw(found)
+    entry = optimizer(class_name="SGD", search=SEARCHED)
+    middle, best = [point for point in found.tuning if point.optimizer == "sgd"][:2]
+    tuning = (
+        replace(middle, validation_score=0.5, choice="configured", arguments=None),
+        replace(
+            middle,
+            validation_score=0.6,
+            choice="neither",
+            arguments="clipnorm=2.0; momentum=0.9; nesterov=True; weight_decay=0.01",
+        ),
+        replace(
+            best,
+            validation_score=0.7,
+            choice="tuned",
+            arguments="clipnorm=3.0; momentum=0.0; nesterov=False; weight_decay=0.0001",
+        ),
+    )
+    params = found.params.model_copy(update={"optimizers": {"sgd": entry, "adam": entry}})
+    figures = draw(replace(found, params=params, tuning=tuning))
+    (every, drawn_rows), (_, chosen) = layers(figures["settings"])
+    assert encoded(every)["x"] == ["place"]
+    places = {(row["line"], row["value"]): row["place"] for row in drawn_rows}
+    assert places == {
+        ("sgd: clipnorm", "2.0"): 0.5,
+        ("sgd: clipnorm", "3.0"): 1.0,
+        ("sgd: momentum", "0.9"): pytest.approx(0.5),
+        ("sgd: momentum", "0.0"): 0.0,
+        ("sgd: nesterov", "True"): 0.0,
+        ("sgd: nesterov", "False"): 1.0,
+        ("sgd: weight_decay", "0.01"): pytest.approx(0.5),
+        ("sgd: weight_decay", "0.0001"): 0.0,
+    }
+    assert {row["value"] for row in chosen} == {"3.0", "0.0", "False", "0.0001"}
+    listed = [(cells[2], cells[-1]) for cells in figures["settings"].table.rows]
+    assert [choice for _, choice in listed] == ["tuned", "neither", "configured"]
+    assert listed[2][0] == "as configured"
+    # No line leads from one rate to the next, where all else differs as well.
+    first, *_ = layers(figures["sensitivity"])
+    assert first[0]["mark"]["type"] != "line"

@@ -14,7 +14,6 @@ import yaml
 from stages.common.console import run_stage
 from stages.common.errors import InputError
 from stages.common.results import Metrics, OptimizerMetrics
-from stages.report import history as module
 from stages.report.history import (
     Entry,
     History,
@@ -29,6 +28,7 @@ from tests.conftest import git_environment
 
 SGD = {"class_name": "SGD", "learning_rate": 0.1}
 ADAM = {"class_name": "Adam", "learning_rate": 0.001}
+QUESTION = "Data: digits; network: mlp; classification"
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ def notes(history: History) -> list[tuple[str, ...]]:
 
 
 def plotted(history: History) -> list[dict[str, Any]]:
-    (rows,) = chart(history).to_dict()["datasets"].values()
+    (rows,) = chart(history.entries).to_dict()["datasets"].values()
     return list(rows)
 
 
@@ -137,7 +137,7 @@ def test_every_commit_that_changed_the_metrics_is_an_entry_the_newest_first(proj
     second = commit(project, "Two", metrics=metrics(sgd=0.95))
     commit(project, "More words")
     history = read_history(project)
-    assert history.shallow_note == ""
+    assert history.remarks == ()
     assert [(e.commit, e.date, e.subject) for e in history.entries] == [
         (second, "2025-03-01", "Two"),
         (first, "2025-03-01", "One"),
@@ -296,9 +296,9 @@ def test_what_older_metrics_lack_is_left_out(project: Path) -> None:
     assert entry.metrics == Metrics(
         optimizers={"sgd": OptimizerMetrics(0.9), "adam": OptimizerMetrics()}, best=""
     )
-    cells = [line.split() for line in describe(history).splitlines()]
-    assert [entry.commit, "0.9000", "-"] in cells
-    assert [entry.date] in cells
+    lines = [line.split() for line in describe(history).splitlines()]
+    assert [entry.commit, entry.date, "Old"] in lines
+    assert ["sgd", "0.9000", "adam", "-"] in lines
     for text in (describe(history), body(history)):
         assert re.findall(r"\b(?:None|nan|undecided)\b", text) == []
 
@@ -329,10 +329,11 @@ def test_the_best_is_marked_and_an_undecided_verdict_said(project: Path) -> None
     commit(project, "Clear", metrics=metrics("adam", adam=0.9, sgd=0.8), params=params())
     commit(project, "Close", metrics=older_metrics(adam=0.81, sgd=0.8))
     text = describe(read_history(project))
-    close, clear = text.split("Close")
+    close, clear = text.split("Clear")
     assert "*" not in close
-    assert "undecided" in clear
-    assert re.search(r"\*0\.9000 +0\.8000\n\S+ +±0\.0100 +±0\.0100\n  Clear\n", text)
+    assert "undecided" in close
+    assert "undecided" not in clear
+    assert re.search(r"Clear\n  adam \*0\.9000 ±0\.0100  sgd   0\.8000 ±0\.0100\n", text)
     html = body(read_history(project))
     assert re.findall(r'<td class="score best">★ (\S+)', html) == ["0.9000"]
     assert "<td>undecided</td>" in html
@@ -354,7 +355,7 @@ def test_a_shallow_clone_says_where_it_begins_and_how_to_get_the_rest(
     git(tmp_path, "clone", "--quiet", "--depth=1", project.as_uri(), "clone")
     history = read_history(tmp_path / "clone")
     assert [(e.commit, e.notes) for e in history.entries] == [(last, ())]
-    for text in (describe(history), body(history)):
+    for text in (describe(history), re.sub("</?code>", "`", body(history))):
         words = " ".join(text.split())
         assert f"This clone is shallow: its history begins at {last}" in words
         assert "`git fetch --unshallow`" in words
@@ -408,7 +409,8 @@ def test_the_persons_own_settings_of_git_change_nothing(project: Path) -> None:
 def test_odd_subjects_and_names_are_escaped(project: Path) -> None:
     subject, name = "\"Best\" & <script>alert('1')</script> 최적화", "<b>'\"\x1b[31m"
     odd = metrics(name, **{name: 0.9})
-    commit(project, subject, metrics=odd, params=params(**{name: SGD}))
+    optimizers: dict[str, Any] = {name: SGD}
+    commit(project, subject, metrics=odd, params=params(**optimizers))
     commit(project, "Renamed", metrics=metrics(sgd=0.9), params=params(sgd=SGD))
     history = read_history(project)
     assert subjects(history)[1] == subject
@@ -467,6 +469,7 @@ def test_a_fault_ends_the_program_with_a_line(
     assert not (project / "report").exists()
 
 
+@pytest.mark.slow
 def test_the_program_ends_by_saying_where_the_page_is(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -480,16 +483,22 @@ def test_the_program_ends_by_saying_where_the_page_is(
     assert 'id="chart-history"' in html
 
 
-def test_the_terminals_80_columns_hold_five_optimizers_of_16_characters() -> None:
-    names = [f"{index:_<16}" for index in range(5)]
+@pytest.mark.parametrize("n", [1, 5, 25])
+def test_the_terminals_80_columns_hold_every_optimizer_of_an_entry(n: int) -> None:
+    names = [f"{index:_<16}" for index in range(n)]
     found = Metrics(
         optimizers={name: OptimizerMetrics(0.9, 0.85, 0.95) for name in names}, best=names[0]
     )
     notes = tuple(f"optimizers.{name} added" for name in names)
-    now = Entry("not committed", "", "", found, ())
-    before = Entry("1234567", "2025-03-01", "word " * 30, found, notes)
-    text = describe(History((now, before), shallow_note="This clone is shallow. " * 9))
+    now = Entry("not committed", "", "", QUESTION, found, ())
+    before = Entry("1234567", "2025-03-01", "word " * 30, QUESTION, found, notes)
+    other = Metrics(optimizers={"other": OptimizerMetrics(0.1)})
+    oldest = Entry("7654321", "2025-03-01", "Oldest", QUESTION, other, ())
+    remark = "This clone is shallow. " * 9
+    text = describe(History((now, before, oldest), remarks=(remark,)))
     assert [line for line in text.splitlines() if len(line) > 80] == []
+    assert text.count(" 0.9000 ±0.0500") + text.count("*0.9000 ±0.0500") == 2 * n
+    assert text.count("other") == 1
 
 
 def test_the_chart_has_every_optimizer_at_every_commit_the_oldest_first() -> None:
@@ -498,19 +507,186 @@ def test_the_chart_has_every_optimizer_at_every_commit_the_oldest_first() -> Non
             "b",
             "2025-03-02",
             "Two",
+            QUESTION,
             Metrics(optimizers={"adam": OptimizerMetrics(0.9, 0.8, 1.0)}, best="adam"),
             (),
         ),
-        Entry("a", "2025-03-01", "One", Metrics(optimizers={}), ("metrics.json cannot be read",)),
+        Entry(
+            "a",
+            "2025-03-01",
+            "One",
+            QUESTION,
+            Metrics(optimizers={}),
+            ("metrics.json cannot be read",),
+        ),
     )
-    rows = plotted(History(entries, shallow_note=""))
+    rows = plotted(History(entries))
     assert [(row["commit"], row["score"], row["best"]) for row in rows] == [
         ("a", None, False),
         ("b", 0.9, True),
     ]
 
 
-def test_1000_commits_take_three_processes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_results_in_another_form_are_no_entry(project: Path) -> None:
+    content = metrics("sgd", sgd=0.9)
+    one = commit(project, "One", metrics=content, params=params(5, sgd=SGD))
+    again = json.dumps(json.loads(content)).encode()
+    commit(project, "Same", metrics=again, params=params(5, sgd=SGD) + b"new: 1\n")
+    commit(project, "Two", metrics=metrics(sgd=0.8), params=params(6, sgd=SGD) + b"new: 1\n")
+    history = read_history(project)
+    assert subjects(history) == ["Two", "One"]
+    # Of its own parent, which is not shown.
+    assert notes(history) == [("train.epochs 5 → 6",), ()]
+    assert history.entries[1].commit == one
+
+
+def question(folder: Path, content: Mapping[str, Any], files: Any = None) -> str:
+    """What is said to be compared where params.yaml and the data's files are these."""
+    if files is not None:
+        (folder / "evaluation").mkdir(exist_ok=True)
+        comparison = {"dataset": {"files": files}}
+        (folder / "evaluation" / "comparison.json").write_text(json.dumps(comparison))
+    count = git(folder, "rev-list", "--all", "--count")
+    new = metrics(sgd=int(count) / 1000)
+    commit(folder, "Results", metrics=new, params=yaml.safe_dump(content).encode())
+    return read_history(folder).entries[0].question
+
+
+def test_scores_are_grouped_by_data_network_and_task(project: Path) -> None:
+    digits = {
+        "dataset": {"name": "digits", "path": "data/a", "simulated": {"seed": 0}},
+        "model": {"name": "mlp", "hidden_units": [100]},
+        "task": {"name": "classification", "loss": "auto"},
+    }
+    first = question(project, digits)
+    assert first == "Data: digits; network: mlp, hidden_units [100]; classification"
+    # Nothing that is compared is another one.
+    unread = {"name": "digits", "path": "data/b", "simulated": {"seed": 1}}
+    assert question(project, digits | {"dataset": unread, "train": {"epochs": 9}}) == first
+    others = [
+        question(project, digits | {"dataset": {"name": "mnist"}}),
+        question(project, digits | {"dataset": {"name": "simulated", "simulated": {"seed": 0}}}),
+        question(project, digits | {"dataset": {"name": "simulated", "simulated": {"seed": 1}}}),
+        question(project, digits | {"model": {"name": "mlp", "hidden_units": [50]}}),
+        question(project, digits | {"task": {"name": "regression", "loss": "auto"}}),
+        question(project, digits | {"task": {"name": "classification", "loss": "hinge"}}),
+    ]
+    custom = digits | {"dataset": {"name": "custom", "path": "data/custom/shoes"}}
+    others += [question(project, custom, files) for files in ([{"sha256": "a"}], [{"sha256": "b"}])]
+    assert len({first, *others}) == 9
+    history = read_history(project)
+    assert list(history.by_question) == [*reversed(others), first]
+    assert [entry.commit for entry in history.by_question[first]] == [
+        entry.commit for entry in history.entries[-2:]
+    ]
+    assert len(re.findall(r'id="chart-history[-\d]*"', page(history))) == 9
+    text = describe(history)
+    assert text.index("data/custom/shoes") < text.index(first.split(";")[0])
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{}", b'{"dataset": 1}', b"[" * 100_000])
+def test_data_of_an_unreadable_comparison_have_no_version(project: Path, content: bytes) -> None:
+    (project / "evaluation").mkdir()
+    (project / "evaluation" / "comparison.json").write_bytes(content)
+    found = question(project, {"dataset": {"name": "custom", "path": "data/a"}})
+    assert found.startswith("Data: data/a of an unknown version; ")
+
+
+@pytest.mark.parametrize("content", [{"dataset": 1, "model": [2], "task": None}, {"dataset": {}}])
+def test_odd_sections_are_put_in_words(project: Path, content: Mapping[str, Any]) -> None:
+    assert question(project, content).startswith("Data: ")
+
+
+def begin_with_the_projects_own(project: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A first commit without results and two with them; gives the last one's hash."""
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "founder@example.org")
+    commit(project, "Begin")
+    commit(project, "Theirs 1", metrics=metrics(sgd=0.1), params=params(1, sgd=SGD))
+    last = commit(project, "Theirs 2", metrics=metrics(sgd=0.2), params=params(2, sgd=SGD))
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "somebody@example.org")
+    return last
+
+
+def test_of_the_projects_own_results_only_what_others_began_with_is_shown(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_with_the_projects_own(project, monkeypatch)
+    assert subjects(read_history(project)) == ["Theirs 2"]
+    (project / "metrics.json").write_bytes(metrics(sgd=0.3))
+    assert read_history(project).entries[0].commit == "not committed"
+    assert subjects(read_history(project)) == ["", "Theirs 2"]
+    commit(project, "Mine 1", params=params(3, sgd=SGD))
+    commit(project, "Mine 2", metrics=metrics(sgd=0.4))
+    history = read_history(project)
+    assert subjects(history) == ["Mine 2", "Mine 1", "Theirs 2"]
+    assert notes(history) == [(), ("train.epochs 2 → 3",), ()]
+    for text in (describe(history), re.sub("</?code>", "`", body(history))):
+        words = " ".join(text.split())
+        assert "Left out: 1 earlier result of the project" in words
+        assert "`make history OPTIONS=--all`" in words
+    everything = read_history(project, everything=True)
+    assert subjects(everything) == ["Mine 2", "Mine 1", "Theirs 2", "Theirs 1"]
+    assert notes(everything)[2] == ("train.epochs 1 → 2",)
+    assert everything.remarks == ()
+
+
+def test_whoever_began_the_repository_sees_every_result(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_with_the_projects_own(project, monkeypatch)
+    commit(project, "A contribution", metrics=metrics(sgd=0.3))
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "founder@example.org")
+    assert subjects(read_history(project)) == ["A contribution", "Theirs 2", "Theirs 1"]
+
+
+def test_all_results_are_shown_of_a_repository_that_began_with_some(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "colleague@example.org")
+    commit(project, "A copy", metrics=metrics(sgd=0.1))
+    commit(project, "Colleague's", metrics=metrics(sgd=0.2))
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "somebody@example.org")
+    commit(project, "Mine", metrics=metrics(sgd=0.3))
+    assert subjects(read_history(project)) == ["Mine", "Colleague's", "A copy"]
+
+
+def experiment(folder: Path, name: str, **files: bytes) -> None:
+    """What `dvc exp run` leaves in Git of these files, the working tree as it was."""
+    baseline = git(folder, "rev-parse", "HEAD")
+    commit(folder, f"dvc: commit experiment {name}", **files)
+    made = git(folder, "rev-parse", "HEAD")
+    git(folder, "update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}", made)
+    git(folder, "update-ref", "refs/exps/exec/EXEC_BRANCH", made)
+    git(folder, "reset", "--quiet", "--hard", baseline)
+
+
+def test_experiments_stand_beside_commits(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(project, "One", metrics=metrics(sgd=0.1), params=params(1, sgd=SGD))
+    words = commit(project, "Words")
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2025-03-02T12:00:00+0000")
+    experiment(project, "tame-tit", metrics=metrics("sgd", sgd=0.2), params=params(2, sgd=SGD))
+    experiment(project, "same-as-before", params=params(3, sgd=SGD))
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2025-03-03T12:00:00+0000")
+    commit(project, "Two", metrics=metrics(sgd=0.3))
+    history = read_history(project)
+    assert [entry.commit for entry in history.entries[1:2]] == ["tame-tit"]
+    assert subjects(history) == ["Two", f"experiment that began with {words}", "One"]
+    assert notes(history)[1] == ("train.epochs 1 → 2",)
+    assert history.entries[1].metrics.best == "sgd"
+
+
+def test_results_of_an_experiment_are_told_once(project: Path) -> None:
+    commit(project, "One", metrics=metrics(sgd=0.1), params=params(1, sgd=SGD))
+    experiment(project, "tame-tit", metrics=metrics(sgd=0.2), params=params(2, sgd=SGD))
+    (project / "metrics.json").write_bytes(metrics(sgd=0.2))
+    (project / "params.yaml").write_bytes(params(2, sgd=SGD))
+    assert [e.commit for e in read_history(project).entries][:1] == ["tame-tit"]
+    assert len(read_history(project).entries) == 2
+    commit(project, "Keep it")
+    assert subjects(read_history(project)) == ["Keep it", "One"]
+
+
+def test_1000_commits_take_few_processes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def one(index: int) -> bytes:
         who = f"somebody <somebody@example.org> {1_700_000_000 + index} +0000"
         new = metrics(sgd=index / 1000)
@@ -525,13 +701,15 @@ def test_1000_commits_take_three_processes(project: Path, monkeypatch: pytest.Mo
     stream = b"".join(map(one, range(1000)))
     command = ["git", "fast-import", "--quiet"]
     subprocess.run(command, cwd=project, input=stream, check=True, capture_output=True)
-    run, commands = subprocess.run, []
-    monkeypatch.setattr(
-        module.subprocess,
-        "run",
-        lambda *args, **options: commands.append(args) or run(*args, **options),
-    )
+    run = subprocess.run
+    commands: list[Any] = []
+
+    def note_and_run(*args: Any, **options: Any) -> Any:
+        commands.append(args)
+        return run(*args, **options)
+
+    monkeypatch.setattr(subprocess, "run", note_and_run)
     history = read_history(project)
-    assert (len(history.entries), len(commands)) == (1000, 3)
+    assert (len(history.entries), len(commands)) == (1000, 5)
     assert "And 980 older: report/history.html" in describe(history)
     assert len(plotted(history)) == 1000

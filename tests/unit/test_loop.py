@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import r2_score
 
 from stages.common.data import Examples
-from stages.common.params import Optimizer
+from stages.common.optimizer_params import Optimizer
 from stages.engine import models
 from stages.engine.loop import Slot, resolve_jit_compile
 from stages.engine.models import initialise

@@ -214,5 +214,6 @@ def test_keras_and_this_program_agree_on_which_metrics_should_be_high() -> None:
     for name, metric in inspect.getmembers(keras.metrics, inspect.isclass):
         if issubclass(metric, keras.metrics.MeanMetricWrapper):
             with suppress(TypeError):  # the base class, which wants a function
-                direction = metric()._direction
+                instance: Any = metric()
+                direction = instance._direction
                 assert score_of(task(score=name)).sign == signs.get(direction, -1), name

@@ -82,8 +82,8 @@ def own_work(name: str, **arguments: Any) -> Work:
 def test_a_residual_network_trains_as_keras_fit_does(write: Any) -> None:
     work = own_work(write(RESIDUAL), width=8)
     assert not work.jit_compile
-    tensors = (to_tensors(split, TASK, DATASET.scaling) for split in (TRAIN, VALIDATION))
-    slot = build_slot(work, *tensors)
+    train, validation = (to_tensors(split, TASK, DATASET.scaling) for split in (TRAIN, VALIDATION))
+    slot = build_slot(work, train, validation)
     slot.reset(1, 1.0)
     reference = build_network(work.params.model, DATASET)
     initialise(reference, 1)
@@ -195,7 +195,7 @@ FAULTS = {
             "    model.layers[-1].kernel.assign(model.layers[-1].kernel * 2)\n    return model",
         ),
         {"width": 8},
-        "sets the weight .*kernel after it is made, such as a trained one",
+        "changes the weight .*kernel after creating it, such as to a trained one",
     ),
     "a lambda": (
         RESIDUAL.replace("Scale()(", "layers.Lambda(lambda x: x * 2)("),
@@ -235,9 +235,9 @@ def test_an_error_in_training_names_the_line_of_own_code(
     assert isinstance(result.row, Failed)
     assert result.row.reason.startswith("ValueError: ")
     assert "not sixteen" in result.row.reason
-    tensors = (to_tensors(split, TASK, DATASET.scaling) for split in (TRAIN, VALIDATION))
+    train, validation = (to_tensors(split, TASK, DATASET.scaling) for split in (TRAIN, VALIDATION))
     with pytest.raises(ValueError, match="not sixteen") as error:
-        build_slot(work, *tensors)
+        build_slot(work, train, validation)
     monkeypatch.setattr("stages.common.own.PROJECT", tmp_path)
     assert place_in_own_code(error.value) == " (models/sixteen.py, line 12)"
 
@@ -248,9 +248,25 @@ def test_random_numbers_without_a_seed_are_refused(write: Any) -> None:
         "return inputs * self.factor + keras.random.normal(keras.ops.shape(inputs))",
     )
     work = own_work(write(content), width=8)
-    tensors = (to_tensors(split, TASK, DATASET.scaling) for split in (TRAIN, VALIDATION))
+    train, validation = (to_tensors(split, TASK, DATASET.scaling) for split in (TRAIN, VALIDATION))
     with pytest.raises(InputError, match="draws random numbers without a seed; make a keras"):
-        build_slot(work, *tensors)
+        build_slot(work, train, validation)
+
+
+def test_a_variable_that_no_trial_could_set_afresh_is_refused(write: Any) -> None:
+    content = "import tensorflow as tf\n" + RESIDUAL.replace(
+        "return inputs * self.factor",
+        "return inputs * self.factor * self.calls.assign_add(1.0)",
+    ).replace(
+        "class Scale(layers.Layer):",
+        "class Scale(layers.Layer):\n    calls = tf.Variable(0.0, name='calls')\n",
+    )
+    work = own_work(write(content), width=8)
+    train, validation = (to_tensors(split, TASK, DATASET.scaling) for split in (TRAIN, VALIDATION))
+    with pytest.raises(
+        InputError, match="calls:0: a variable that cannot be reset for a new trial"
+    ):
+        build_slot(work, train, validation)
 
 
 def test_a_network_that_cannot_be_saved_is_told_before_it_is_trained(write: Any) -> None:

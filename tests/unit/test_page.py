@@ -6,16 +6,19 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from stages.common.results import COMPARISON
 from stages.report.charts.base import Results, assign_looks
 from stages.report.charts.registry import draw
-from stages.report.page import build_page
-from stages.report.pictures import write_pictures
+from stages.report.page import N_WARNINGS, build_page
+from stages.report.pictures import choose_pictures, write_pictures
 from tests.conftest import PROJECT
-from tests.results import CASES
+from tests.examples import scored_run
+from tests.results import CASES, results, rising
 
 COMMITTED = (PROJECT / "report" / "index.html").read_text(encoding="utf-8")
 
@@ -51,6 +54,7 @@ def test_the_page_is_small_enough_to_send() -> None:
     assert len(COMMITTED.encode()) < 3_000_000
 
 
+@pytest.mark.slow
 def test_a_script_that_was_kept_is_used_unless_it_is_damaged(
     usual: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,8 +72,8 @@ def test_a_script_that_was_kept_is_used_unless_it_is_damaged(
 
 
 def test_odd_names_are_escaped() -> None:
-    results = CASES["odd_names"]()
-    html = build_page(results, draw(results))
+    odd = CASES["odd_names"]()
+    html = build_page(odd, draw(odd))
     words, _, _ = html.partition("<script>")
     assert re.findall(r"<i>|<b title|<img src=x", words) == []
     assert "&lt;img src=x onerror=alert(1)&gt;" in words
@@ -90,7 +94,7 @@ def test_the_page_says_what_was_compared(usual: Results) -> None:
 
 
 def test_the_page_tells_the_race_look_by_look(usual: Results) -> None:
-    html = body(usual)
+    html = build_page(usual, draw(usual))
     begin = html.index('<h2 id="race">')
     section = html[begin : html.index("</section>", begin)]
     assert re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", section) == [
@@ -104,26 +108,51 @@ def test_where_nothing_can_be_taken_the_page_has_no_empty_list() -> None:
     assert '<ul class="details">' not in body(lost)
 
 
-def cells(html: str) -> list[tuple[str, str]]:
-    """The matrix: labels and differences, row by row."""
-    return re.findall(r'<td class="\w+" title="[^"]+">(\w+)<small>([^<]+)</small>', html)
+def provenance(results: Results) -> dict[str, str]:
+    """What the first lines of the page say that it rests on, shortened."""
+    found = re.findall(r'<a class="digest"[^>]*>(\w+) <code>(\w{8})</code>', body(results))
+    return dict(found)
 
 
-def test_the_matrix_says_of_each_pair_the_same_from_both_sides(usual: Results) -> None:
-    (pair,) = usual.comparison.pairs
-    assert (pair.first, pair.label) == ("sgd", "better")
-    assert cells(body(usual)) == [("better", "+0.0200"), ("worse", "-0.0200")]
-    assert cells(body(CASES["one"]())) == []
-    assert cells(body(CASES["all_diverged"]())) == [("undecided", "-")] * 2
+def test_the_page_says_what_it_rests_on(usual: Results) -> None:
+    before = provenance(usual)
+    content = COMPARISON.encode(usual.comparison)
+    assert before["results"] == hashlib.sha256(content).hexdigest()[:8]
+    assert before["data"] == usual.comparison.dataset.files[0].sha256[:8]
+    assert "fresh seeds 100 to 109 · keras 3.15.1" in " ".join(body(usual).split())
+    train = usual.params.train.model_copy(update={"epochs": 3})
+    longer = replace(usual, params=usual.params.model_copy(update={"train": train}))
+    assert {key for key, value in provenance(longer).items() if value != before[key]} == {
+        "settings"
+    }
 
 
-@pytest.mark.parametrize(("margin", "n_told"), [(1.0, 2), (0.02, 0)])
-def test_the_matrix_tells_of_a_lead_that_is_too_small_to_matter(
-    usual: Results, margin: float, n_told: int
+def test_warnings_come_before_the_charts_and_the_further_ones_are_folded_away(
+    usual: Results,
 ) -> None:
-    comparison = replace(usual.comparison, margin=margin)
-    html = body(replace(usual, comparison=comparison))
-    assert len(re.findall(r'title="[^"]*; by less than matters"', html)) == n_told
+    warning = usual.comparison.warnings[0]
+    many = tuple(replace(warning, problem=f"Fault {i}.") for i in range(N_WARNINGS + 2))
+    html = body(replace(usual, comparison=replace(usual.comparison, warnings=many)))
+    assert html.index('id="warnings"') < html.index('id="legend"')
+    shown, folded = html.split('<details class="data"><summary>2 more warnings</summary>')
+    assert f"Fault {N_WARNINGS - 1}." in shown
+    assert f"Fault {N_WARNINGS}." in folded
+
+
+def test_of_many_optimizers_the_leaders_are_ticked(usual: Results) -> None:
+    many = results({f"o{i:02}": scored_run(rising(0.9 - i / 100)) for i in range(12)})
+    ticked = re.findall(r'<input type="checkbox" value="(\w+)"( checked)?', body(many))
+    assert [name for name, checked in ticked if checked] == [f"o{i:02}" for i in range(10)]
+    assert 'value="first">Best 10</button>' in body(many)
+    assert "<button" not in body(usual)
+
+
+@pytest.mark.parametrize("name", ["report", "report-dark"])
+def test_the_readmes_pictures_are_of_the_committed_page(name: str) -> None:
+    committed = hashlib.sha256(COMMITTED.encode()).hexdigest()
+    with Image.open(PROJECT / "docs" / f"{name}.png") as image:
+        shown = image.info.get("page")
+    assert shown == committed, f"docs/{name}.png shows another page: run `make screenshots`"
 
 
 def test_the_page_of_a_regression_has_what_fits_it_and_no_classes(usual: Results) -> None:
@@ -140,23 +169,27 @@ def test_the_page_of_a_regression_has_what_fits_it_and_no_classes(usual: Results
     assert 'id="mistakes"' in of_classes
 
 
+@pytest.mark.slow
 def test_pictures_are_of_what_there_is(usual: Results, tmp_path: Path) -> None:
     names = ["ranking", "curves", "sensitivity"]
-    assert list(write_pictures(tmp_path, draw(usual))) == names
+    pictures = choose_pictures(draw(usual))
+    assert list(pictures) == names
+    write_pictures(tmp_path, pictures)
     for name in names:
         with Image.open(tmp_path / f"{name}.png") as image:
             assert image.width > 1000
     lost = draw(CASES["all_diverged"]())
-    assert list(write_pictures(tmp_path, lost)) == ["ranking", "sensitivity"]
+    assert list(choose_pictures(lost)) == ["ranking", "sensitivity"]
 
 
+@pytest.mark.slow
 def test_pictures_keep_the_colours_of_ten_optimizers(tmp_path: Path) -> None:
-    results = CASES["ten"]()
-    write_pictures(tmp_path, draw(results))
+    ten = CASES["ten"]()
+    write_pictures(tmp_path, choose_pictures(draw(ten)))
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
-            palette = [pixel for _, pixel in image.convert("RGB").getcolors(1000) or []]
-        for look in assign_looks(results.params.optimizers).values():
+            palette: list[Any] = [pixel for _, pixel in image.convert("RGB").getcolors(1000) or []]
+        for look in assign_looks(ten.params.optimizers).values():
             colour = bytes.fromhex(look.colour[1:])
             assert min(math.dist(colour, pixel) for pixel in palette) < 10, (path.name, look)
 

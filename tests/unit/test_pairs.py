@@ -216,6 +216,7 @@ def test_one_optimizer_makes_no_pair() -> None:
     assert compare_pairs({"a": ten(0.9)}, rules()) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "means", "n_experiments"),
     [
@@ -238,6 +239,7 @@ def test_over_all_looks_better_is_wrongly_said_in_one_of_twenty_experiments_at_m
     assert at_most_5_percent(n_false, n_experiments)
 
 
+@pytest.mark.slow
 def test_of_ten_equal_optimizers_the_same_is_true_for_all_kinds_of_scores() -> None:
     means = (0.0,) * 10
     n_false = sum(

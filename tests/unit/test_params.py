@@ -5,15 +5,8 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import InputError
-from stages.common.params import (
-    BuiltInModel,
-    OwnModel,
-    Schedule,
-    fresh_seeds,
-    load_params,
-    read_yaml,
-    schema,
-)
+from stages.common.optimizer_params import Schedule
+from stages.common.params import BuiltInModel, OwnModel, fresh_seeds, load_params, read_yaml, schema
 from tests.conftest import PROJECT
 
 GOOD = """\
@@ -26,7 +19,8 @@ task: {name: classification, loss: auto, score: auto, direction: auto}
 split:
   {validation_fraction: 0.2, seed: 42, stratify: false, test_fraction: 0.25, test_seed: 43}
 model: {name: mlp, hidden_units: [100], activation: relu, dropout: 0.0}
-train: {epochs: 5, batch_size: 32, jit_compile: auto}
+train: {epochs: 5, batch_size: 32, jit_compile: auto,
+  schedule: {warmup: 0.0, decay: none, final: 0.0}}
 tuning:
   learning_rate_factors: [0.1, 1.0, 10.0]
   n_settings: 5
@@ -53,7 +47,7 @@ def write_params(folder: Path, old: str = "", new: str = "") -> Path:
     ("old", "new", "key", "right"),
     [
         ("epochs: 5", "epochs: 5, batchsize: 3", "train.batchsize", "did you mean batch_size?"),
-        ("epochs: 5", "epochs: 5, x: 3", "train.x", "known here: epochs, batch_size, jit_compile"),
+        ("epochs: 5", "epochs: 5, x: 3", "train.x", "known here: epochs, batch_size, schedule"),
         ("\ntrain:", "\ntrial: 1\ntrain:", "trial", "did you mean train?"),
         ("epochs: 5", "epochs: five", "train.epochs", "should be a valid integer"),
         ("epochs: 5", 'epochs: "5"', "train.epochs", "should be a valid integer"),
@@ -98,17 +92,17 @@ def write_params(folder: Path, old: str = "", new: str = "") -> Path:
         ("sgd:", "my sgd:", "optimizers.my sgd", "use letters, digits, _ and -"),
         ("sgd:", "sgd.2:", "optimizers.sgd.2", "use letters, digits, _ and -"),
         ("sgd:", "sgd/2:", "optimizers.sgd/2", "use letters, digits, _ and -"),
-        ("sgd:", "-sgd:", "optimizers.-sgd", "no - at the beginning"),
-        ("[1, 2, 3]", "[1, 2, 1]", "tuning.seeds", "1 repeated; each may stand once"),
+        ("sgd:", "-sgd:", "optimizers.-sgd", "do not begin with -"),
+        ("[1, 2, 3]", "[1, 2, 1]", "tuning.seeds", "1 repeated; each may appear only once"),
         ("[4, 5]", "[4, 5, 5, 4]", "tuning.final_seeds", "4, 5 repeated"),
-        ("[4, 5]", "[3, 5, 1]", "tuning.final_seeds", "1, 3 stand in tuning.seeds already"),
+        ("[4, 5]", "[3, 5, 1]", "tuning.final_seeds", "1, 3 are in tuning.seeds already"),
         ("n_settings: 5", "n_settings: 0", "tuning.n_settings", "greater than or equal to 1"),
         ("n_settings: 5", "n_settings: 25", "tuning.n_settings", "less than or equal to 24"),
         (
             "n_settings: 5",
             "n_settings: 2",
             "tuning.n_settings",
-            "should be at least 3, the number of learning_rate_factors (is 2)",
+            "should be at least 3, the number of tuning.learning_rate_factors (is 2)",
         ),
         ("at_most: 20", "at_most: 9", "confirmation.at_most", "greater than or equal to 10"),
         ("first_seed: 42", "first_seed: -1", "confirmation.first_seed", "than or equal to 0"),
@@ -122,13 +116,69 @@ def write_params(folder: Path, old: str = "", new: str = "") -> Path:
         ("[0.1, 1.0", "[1.0, 1.0", "tuning.learning_rate_factors", "1.0 repeated"),
         ("[1, 2, 3]", "[1, 61]", "confirmation.first_seed", "that tuning never saw, not 61"),
         ("[4, 5]", "[4, 42]", "confirmation.first_seed", "that tuning never saw, not 42"),
+        ("warmup: 0.0", "warmup: 1.0", "train.schedule.warmup", "should be less than 1"),
+        ("decay: none", "decay: step", "train.schedule.decay", "'none', 'linear' or 'cosine'"),
+        (
+            "rate: 0.001",
+            "rate: 0.001, schedule: {warmup: 0.1, decay: cosine}",
+            "optimizers.adam.schedule.final",
+            "missing",
+        ),
+        (
+            "rate: 0.001",
+            "rate: 0.001, schedule: {warmup: 0.1, decay: none, final: 0.5, finale: 1}",
+            "optimizers.adam.schedule.finale",
+            "unknown key; did you mean final?",
+        ),
+        (
+            "rate: 0.001",
+            "rate: {class_name: CosineDecay}, schedule: {warmup: 0.1, decay: none, final: 1.0}",
+            "optimizers.adam",
+            "schedule: give the peak as learning_rate",
+        ),
+        (
+            "rate: 0.001",
+            "rate: 0.001, search: {beta_1: {low: 0.9, high: 0.5, scale: linear}}",
+            "optimizers.adam.search.beta_1",
+            "low should be below high (are 0.9 and 0.5)",
+        ),
+        (
+            "rate: 0.001",
+            "rate: 0.001, search: {beta_1: {low: 0, high: 0.5, scale: log}}",
+            "optimizers.adam.search.beta_1",
+            "low should be above 0",
+        ),
+        (
+            "rate: 0.001",
+            "rate: 0.001, search: {beta_1: {low: 0, high: 1, scale: one_minus_log}}",
+            "optimizers.adam.search.beta_1",
+            "high should be below 1",
+        ),
+        (
+            "rate: 0.001",
+            "rate: 0.001, search: {beta_1: {low: 0, high: 1, scale: linear, step: 1}}",
+            "optimizers.adam.search.beta_1.step",
+            "unknown key; known here: low, high, scale",
+        ),
+        (
+            "rate: 0.001",
+            "rate: 0.001, learning_rate_factors: [1], search: {amsgrad: {choices: [true, false]}}",
+            "optimizers.adam.search",
+            "has 3 settings, fewer than tuning.n_settings (5)",
+        ),
+        (
+            "rate: 0.001",
+            "rate: 0.001, learning_rate_factors: [1, 2, 3, 4, 5, 6]",
+            "tuning.n_settings",
+            "should be at least 6, the number of optimizers.adam.learning_rate_factors (is 5)",
+        ),
         (GOOD, "[1, 2]", "the file", "should be a mapping"),
         (GOOD, "", "the file", "should be a mapping"),
         (GOOD, "train: {epochs: 5", "not valid YAML", "line 1"),
-        ("epochs: 5", "2020-01-01: 5", "not valid YAML", 'key "2020-01-01" is no text'),
-        ("sgd:", "1:", "not valid YAML", "the key 1 is no text in YAML; put it in quotes"),
-        ("sgd:", "true:", "not valid YAML", "the key true is no text in YAML; put it in quotes"),
-        ("sgd:", "null:", "not valid YAML", "the key null is no text in YAML; put it in quotes"),
+        ("epochs: 5", "2020-01-01: 5", "not valid YAML", 'key "2020-01-01" is not text'),
+        ("sgd:", "1:", "not valid YAML", "the key 1 is not text in YAML; put it in quotes"),
+        ("sgd:", "true:", "not valid YAML", "the key true is not text in YAML; put it in quotes"),
+        ("sgd:", "null:", "not valid YAML", "the key null is not text in YAML; put it in quotes"),
         ("epochs: 5", "epochs: 1:30", "train.epochs", 'should be a valid integer (is "1:30")'),
         ("epochs: 5", "epochs: yes", "train.epochs", 'should be a valid integer (is "yes")'),
         ("epochs: 5", "epochs: 08.5", "train.epochs", "should be a valid integer"),

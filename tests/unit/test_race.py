@@ -101,6 +101,7 @@ def at_most_5_percent(share: float, n_experiments: int) -> bool:
     return share <= 0.05 + 2 * error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "means", "n_experiments"),
     [
@@ -124,6 +125,7 @@ def test_at_any_look_another_is_further_ahead_than_the_bound_in_one_of_twenty_ca
     assert at_most_5_percent(*share_of_wrong(draw(kind, n_experiments, means, 160)))
 
 
+@pytest.mark.slow
 def test_among_ten_optimizers_the_same_is_true_for_all_kinds_of_scores() -> None:
     means = (EVER_SO_LITTLE, *[0.0] * 9)
     shares = [share_of_wrong(draw(kind, 20, means, 160)) for kind in KINDS]
@@ -139,6 +141,7 @@ TRUTHS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("truth", "margin", "n_seeds"),
     [

@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stages.common.data import Examples
-from stages.common.params import FIRST_LOOK, Optimizer, Params
+from stages.common.optimizer_params import Optimizer
+from stages.common.params import FIRST_LOOK, Params
 from stages.confirm.scoring import Scorer
 from stages.download.custom import obtain_custom
 from stages.engine.models import build_network, initialise

@@ -193,7 +193,7 @@ def test_a_lost_trial_is_submitted_again(tmp_path: Path, progress: Progress) -> 
 
 def test_a_trial_that_is_lost_too_often_is_named(tmp_path: Path, progress: Progress) -> None:
     workers = ScriptedWorkers(n_losses={2: MAX_LOSSES})
-    message = rf"^it, confirmation, seed 2: lost {MAX_LOSSES} times on the way$"
+    message = rf"^it, confirmation, seed 2: lost {MAX_LOSSES} times on the way to a worker or back$"
     with pytest.raises(InputError, match=message):
         Runner(DATA, workers, tmp_path, progress, SCORE).run(jobs(1, 2))
     assert workers.submitted.count(2) == MAX_LOSSES
@@ -207,8 +207,8 @@ def test_losses_of_several_trials_do_not_add_up(tmp_path: Path, progress: Progre
 
 
 def test_what_ends_the_run_is_told_with_the_trial(tmp_path: Path, progress: Progress) -> None:
-    workers = ScriptedWorkers(errors={2: "2 workers died while they had it"})
-    message = r"^it, confirmation, seed 2: 2 workers died while they had it$"
+    workers = ScriptedWorkers(errors={2: "2 workers died while running it"})
+    message = r"^it, confirmation, seed 2: 2 workers died while running it$"
     with pytest.raises(InputError, match=message):
         Runner(DATA, workers, tmp_path, progress, SCORE).run(jobs(1, 2))
 

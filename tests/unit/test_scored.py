@@ -178,7 +178,7 @@ def test_predictions_of_fewer_trials_or_optimizers_are_refused(copy: Project) ->
         copy.read()
     for changes in ({"values": (moved,)}, {"scores": found.scores[1:]}):
         PREDICTIONS.write(confirmation, replace(found, **changes))
-        with pytest.raises(InputError, match="of other optimizers"):
+        with pytest.raises(InputError, match="has other optimizers"):
             copy.read()
 
 

@@ -64,7 +64,7 @@ def test_predictions_take_no_more_room_than_the_classes_need(n_classes: int, dty
     inputs = keras.layers.Input((1,))
     model = keras.Model(inputs, keras.layers.Dense(n_classes)(inputs))
     test = Examples(np.ones((3, 1), np.float32), np.array([0, 1, 0], np.int32))
-    weights = [np.zeros((1, n_classes)), np.arange(n_classes)]
+    weights: list[Any] = [np.zeros((1, n_classes)), np.arange(n_classes)]
     score = Scorer(model, TASK, Scaling((), (), (), ()), test).score(weights)
     assert score.predictions.tolist() == [n_classes - 1] * 3
     assert score.predictions.dtype == dtype
@@ -89,8 +89,11 @@ def test_a_regression_is_scored_in_the_units_of_its_targets() -> None:
         errors = (expected - NUMBERS.targets) / scaling.target_scale
         assert score.loss == pytest.approx(np.mean(errors**2), rel=1e-5)
         np.testing.assert_allclose(score.predictions, expected, rtol=1e-5)
-        assert (score.predictions.shape, score.predictions.dtype) == ((1100, 2), np.float32)
-        assert (score.scores.shape, score.scores.dtype) == ((1100,), np.float64)
+        assert (score.predictions.shape, score.predictions.dtype) == (
+            (1100, 2),
+            np.dtype("float32"),
+        )
+        assert (score.scores.shape, score.scores.dtype) == ((1100,), np.dtype("float64"))
         assert score.scores.mean() == pytest.approx(score.score)
 
 

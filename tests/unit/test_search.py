@@ -1,18 +1,21 @@
 """Which settings tune an optimizer, and what decides between them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import log10
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.common.params import Tuning
+from stages.common.optimizer_params import Optimizer
+from stages.common.params import Tuning, count_points
 from stages.common.runs import Completed, Failed, TrialRow
-from stages.train.search import Merit, choose_finalists, merit, next_factors
+from stages.train import search as searched
+from stages.train.search import CONFIGURED, Merit, Point, merit, next_points
 from tests.examples import SCORE, trial_row
-from tests.parameters import COMMITTED
+from tests.parameters import COMMITTED, optimizer
 
 FIRST = (0.1, 1.0, 10.0)
 LOST: Merit = (-3,)
@@ -22,6 +25,19 @@ def budget(n_settings: int, factors: Sequence[float] = FIRST) -> Tuning:
     return Tuning(
         learning_rate_factors=tuple(factors), n_settings=n_settings, seeds=(1, 2, 3), final_seeds=()
     )
+
+
+def next_factors(merits: Mapping[float, Merit], tuning: Tuning) -> list[float]:
+    """Of an optimizer whose learning rate alone is tuned."""
+    points = {Point(factor): given for factor, given in merits.items()}
+    found = next_points(points, tuning, optimizer(class_name="SGD"))
+    assert all(point.arguments == () for point in found)
+    return [point.factor for point in found]
+
+
+def choose_finalists(merits: Mapping[float, Merit]) -> list[float]:
+    points = {Point(factor): given for factor, given in merits.items()}
+    return [point.factor for point in searched.choose_finalists(points)]
 
 
 def score(accuracy: float) -> Merit:
@@ -258,3 +274,90 @@ def test_a_search_goes_to_the_lowest_score_where_lower_is_better() -> None:
     assert rounds[:3] == [[0.1, 1.0, 10.0], [100.0], [1000.0]]
     merits = {factor: error(factor) for factors in rounds for factor in factors}
     assert choose_finalists(merits)[0] == 100.0
+
+
+SPACE = {
+    "momentum": {"low": 0.0, "high": 0.99, "scale": "one_minus_log"},
+    "weight_decay": {"low": 1e-5, "high": 0.1, "scale": "log"},
+    "clipnorm": {"low": 1.0, "high": 3.0, "scale": "linear"},
+    "nesterov": {"choices": [True, False]},
+}
+
+
+def search_in_space(
+    entry: Optimizer, tuning: Tuning, merit_of: Callable[[Point], Merit]
+) -> list[list[Point]]:
+    merits: dict[Point, Merit] = {}
+    rounds: list[list[Point]] = []
+    while points := next_points(merits, tuning, entry):
+        assert len(rounds) < tuning.n_settings, f"goes on for ever, with {points}"
+        rounds.append(points)
+        merits |= {point: merit_of(point) for point in points}
+    return rounds
+
+
+def flat(_: Point) -> Merit:
+    return score(0.5)
+
+
+def test_a_search_begins_with_the_configured_setting_and_stays_in_its_space() -> None:
+    entry = optimizer(class_name="SGD", search=SPACE)
+    points = [p for r in search_in_space(entry, budget(24), flat) for p in r]
+    assert points[0] == CONFIGURED == Point(1.0)
+    for point in points[1:]:
+        values = dict(point.arguments)
+        assert list(values) == sorted(SPACE)
+        assert 0 <= values["momentum"] <= 0.99
+        assert 1e-5 <= values["weight_decay"] <= 0.1
+        assert 1 <= values["clipnorm"] <= 3
+        assert values["nesterov"] in (True, False)
+    # Halton points fill each dimension evenly on its scale: about half of them on either side.
+    middles = {"momentum": 0.9, "weight_decay": 1e-3, "clipnorm": 2.0, "nesterov": 0.5}
+    for name, middle in middles.items():
+        n_above = sum(dict(point.arguments)[name] > middle for point in points[1:])
+        assert 9 <= n_above <= 14, name
+
+
+@given(st.integers(1, 24), st.data())
+def test_every_optimizer_has_the_same_number_of_settings_whatever_its_space(
+    n_settings: int, data: st.DataObject
+) -> None:
+    space = data.draw(st.dictionaries(st.sampled_from(sorted(SPACE)), st.just(None), min_size=1))
+    factors = data.draw(st.sampled_from([[1.0], [0.5], [0.1, 1.0], None]))
+    entry = optimizer(
+        class_name="SGD",
+        learning_rate_factors=factors,
+        search={name: SPACE[name] for name in space},
+    )
+    if count_points(entry, budget(n_settings)) < n_settings:
+        return  # refused when params.yaml is read
+    first = tuple(10.0**k for k in range(min(n_settings, 3)))
+    rounds = search_in_space(entry, budget(n_settings, first), lambda _: data.draw(merits))
+    points = [point for points in rounds for point in points]
+    assert len(points) == len(set(points)) == n_settings
+
+
+def test_a_best_rate_at_the_edge_of_a_space_is_followed_with_its_arguments() -> None:
+    entry = optimizer(class_name="SGD", search={"momentum": SPACE["momentum"]})
+    rounds = search_in_space(entry, budget(8), lambda p: score(0.01 * log10(p.factor)))
+    first, *others = rounds
+    best = max(first, key=lambda point: point.factor)
+    assert [point for (point,) in others] == [
+        Point(cast("float", pytest.approx(best.factor * 10 ** (n / 2), rel=1e-6)), best.arguments)
+        for n in range(1, 6)
+    ]
+
+
+def test_a_single_factor_keeps_the_rate_and_spends_the_budget_on_the_other_dimensions() -> None:
+    entry = optimizer(
+        class_name="SGD", learning_rate_factors=[1.0], search={"momentum": SPACE["momentum"]}
+    )
+    points = [p for r in search_in_space(entry, budget(10), flat) for p in r]
+    assert {point.factor for point in points} == {1.0}
+    assert len(set(points)) == 10
+
+
+def test_the_points_of_a_space_are_the_same_in_every_run() -> None:
+    entry = optimizer(class_name="SGD", search={"momentum": SPACE["momentum"]})
+    (_, second, *_), *_ = search_in_space(entry, budget(10), flat)
+    assert second == Point(2.59687, (("momentum", 0.884697),))

@@ -1,6 +1,7 @@
 """Holding out examples, and a scaling that knows the training split only."""
 
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,7 +226,8 @@ class Counting:
 
 
 def test_columns_are_fitted_on_the_training_examples_alone() -> None:
-    arrays, columns = make_arrays(), Counting(50, 7)
+    arrays = make_arrays()
+    columns: Any = Counting(50, 7)
     parts = split_for(SOURCE, arrays, TEXTBOOK, "classification", columns)
     assert len(columns.fitted_on) == 40
     assert sorted(columns.fitted_on) == sorted(parts.train.inputs[:, 0].tolist())
@@ -268,5 +270,5 @@ def test_the_scaling_of_targets_turns_them_back_into_their_units() -> None:
 
 
 def test_values_to_be_predicted_that_are_all_the_same_are_refused() -> None:
-    with pytest.raises(InputError, match="all have the same value 1 of 1 to be predicted"):
+    with pytest.raises(InputError, match="output 1 of 1 to be predicted has the same value"):
         fit_scaling(numbers(2.0, 2.0))

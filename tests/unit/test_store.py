@@ -268,6 +268,7 @@ for _ in range(3):
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_use_and_prune_one_store_at_once(tmp_path: Path) -> None:
     store, n, started_s = TrialStore(tmp_path), 8, time.time()
     for seed in range(5, 15):

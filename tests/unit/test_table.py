@@ -3,7 +3,7 @@
 import codecs
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from io import BytesIO
@@ -60,7 +60,7 @@ def refusal(folder: Path, *parts: Content) -> str:
     return line.removeprefix(f"{folder}/")
 
 
-def csv(**columns: list[Any]) -> str:
+def csv(**columns: Sequence[Any]) -> str:
     rows = zip(*columns.values(), strict=True)
     lines = [",".join(columns), *(",".join(map(str, row)) for row in rows)]
     return "\n".join(lines) + "\n"
@@ -75,7 +75,7 @@ def test_numbers_come_first_and_texts_have_a_column_for_each_value(tmp_path: Pat
     assert features == ("size", "is_new", "price", "colour=blue", "colour=red")
     expected = [[1, 1, 0.5, 0, 1], [2, 0, 1.5, 1, 0], [3, 1, 2.5, 0, 1]]
     np.testing.assert_array_equal(inputs, np.array(expected, np.float32), strict=True)
-    assert (others.shape, others.dtype) == ((0, 5), np.float32)
+    assert (others.shape, others.dtype) == ((0, 5), np.dtype("float32"))
 
 
 @pytest.mark.parametrize("cell", ["", "NA", "NaN", "nan", "null", "?", " ", "N/A"])
@@ -295,9 +295,9 @@ ROWS = csv(a=[1, 2], y=[0, 1])
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
-        ("", ("no readable table", "save it anew")),
-        ("\n\n", ("no readable table",)),
-        ("a,y\n1,2\n3\n", ("no readable table", "Row #3: Expected 2 columns, got 1")),
+        ("", ("not a readable table", "save it again")),
+        ("\n\n", ("not a readable table",)),
+        ("a,y\n1,2\n3\n", ("not a readable table", "Row #3: Expected 2 columns, got 1")),
         ("a,y\n", ("0 rows below the names; needs two or more",)),
         ("a,y\n1,2\n", ("1 rows below the names",)),
         ("y\n1\n2\n", ("no column but 'y'",)),
@@ -306,15 +306,18 @@ ROWS = csv(a=[1, 2], y=[0, 1])
         ("a,a,y\n1,2,3\n4,5,6\n", ("more than one column 'a'; rename or remove one",)),
         (",a,y\n0,2,3\n1,5,6\n", ("column 1 has no name", "index=False")),
         ("a,y\ngrün,1\nb,2\n".encode("latin-1"), ("column 'a' is not in UTF-8",)),
-        ("grün,y\n1,1\n2,2\n".encode("latin-1"), ("no readable table",)),
-        (ROWS.encode("utf-16"), ("no readable table",)),
-        (csv(a=["2020-01-01", "2020-02-01"], y=[0, 1]), ("column 'a' is of date32", "turn it")),
+        ("grün,y\n1,1\n2,2\n".encode("latin-1"), ("not a readable table",)),
+        (ROWS.encode("utf-16"), ("not a readable table",)),
+        (
+            csv(a=["2020-01-01", "2020-02-01"], y=[0, 1]),
+            ("column 'a' has the type date32", "turn it"),
+        ),
         (
             csv(a=["2020-01-01 10:00:00", ""], y=[0, 1]),
-            ("column 'a' is of timestamp", "days since"),
+            ("column 'a' has the type timestamp", "days since"),
         ),
-        (csv(a=["10:00:00", "11:00:00"], y=[0, 1]), ("column 'a' is of time32",)),
-        (csv(a=[1, 2], y=["2020-01-01", "2020-02-01"]), ("column 'y' is of date32",)),
+        (csv(a=["10:00:00", "11:00:00"], y=[0, 1]), ("column 'a' has the type time32",)),
+        (csv(a=[1, 2], y=["2020-01-01", "2020-02-01"]), ("column 'y' has the type date32",)),
         (csv(a=[1, "inf", 3], y=[0, 1, 2]), ("row 2 of column 'a' is infinite", "leave it empty")),
         (csv(a=[1, 2, "-1e39"], y=[0, 1, 2]), ("row 3 of column 'a'", "float32")),
         (csv(a=[f"name {i}" for i in range(20)], y=[0] * 20), ("20 different texts in 20 rows",)),
@@ -322,10 +325,10 @@ ROWS = csv(a=[1, 2], y=[0, 1])
             csv(a=[f"id {i % 11}" for i in range(20)], y=[0] * 20),
             ("column 'a' has 11 different texts in 20 rows", "remove the column"),
         ),
-        ({"a": [[1], [2]], "y": [0, 1]}, ("column 'a' is of list", "numbers or text")),
-        ({"a": [date(2020, 1, 1)] * 2, "y": [0, 1]}, ("column 'a' is of date32",)),
-        ({"a": [b"1", b"2"], "y": [0, 1]}, ("column 'a' is of binary", "or remove it")),
-        ({"a": [Decimal(1)] * 2, "y": [0, 1]}, ("column 'a' is of decimal128",)),
+        ({"a": [[1], [2]], "y": [0, 1]}, ("column 'a' has the type list", "numbers or text")),
+        ({"a": [date(2020, 1, 1)] * 2, "y": [0, 1]}, ("column 'a' has the type date32",)),
+        ({"a": [b"1", b"2"], "y": [0, 1]}, ("column 'a' has the type binary", "or remove it")),
+        ({"a": [Decimal(1)] * 2, "y": [0, 1]}, ("column 'a' has the type decimal128",)),
         ({"__index_level_0__": [1, 2], "a": [1, 2], "y": [0, 1]}, ("column 1 has no name",)),
         ({"a": [1, 2]}, ("no column 'y'",)),
         ({"a": [1.0, float("inf")], "y": [0, 1]}, ("row 2 of column 'a' is infinite",)),
@@ -345,8 +348,14 @@ def test_a_table_that_cannot_be_learned_from_is_refused(
         (csv(b=[1, 2], y=[0, 1]), ("test.csv: lacks 'a', which train.csv has",)),
         (csv(a=[1, 2], b=[1, 2], c=[1, 2], y=[0, 1]), ("train.csv: lacks 'b', 'c'", "test.csv")),
         (csv(a=[1, 2]), ("test.csv: no column 'y'",)),
-        (csv(a=["p", "q"], y=[0, 1]), ("test.csv: column 'a' holds text, in train.csv numbers",)),
-        (csv(a=[1, 2], y=["p", "q"]), ("test.csv: column 'y' holds text, in train.csv numbers",)),
+        (
+            csv(a=["p", "q"], y=[0, 1]),
+            ("test.csv: column 'a' holds text, but numbers in train.csv",),
+        ),
+        (
+            csv(a=[1, 2], y=["p", "q"]),
+            ("test.csv: column 'y' holds text, but numbers in train.csv",),
+        ),
         (csv(a=[1, "inf"], y=[0, 1]), ("test.csv: row 2 of column 'a' is infinite",)),
         (csv(a=[1], y=[0]), ("test.csv: 1 rows",)),
     ],
@@ -377,7 +386,7 @@ def test_too_many_features_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
         csv(a=[1, 2], b=[1, 2], c=[1, 2], d=[1, 2], y=[0, 1]),
     ):
         message = refusal(tmp_path, table)
-        assert message.startswith("data/raw: the table becomes 4 features, should be 3 at most")
+        assert message.startswith("data/raw: the table becomes 4 features, should be at most 3")
 
 
 def test_a_long_text_is_shortened_in_the_name_of_its_feature(tmp_path: Path) -> None:
@@ -407,7 +416,7 @@ def test_a_cut_parquet_file_is_refused(tmp_path: Path, n_kept: int) -> None:
         parquet.write_table(pa.table({"a": [1, 2], "y": [0, 1]}), file)
         (tmp_path / "train.parquet").write_bytes(file.getvalue()[:n_kept])
     source = Source("mine", "table", ("mine.parquet",), (), (RawFile("train.parquet", 0, ""),), "y")
-    with pytest.raises(InputError, match=r"mine\.parquet: no readable table"):
+    with pytest.raises(InputError, match=r"mine\.parquet: not a readable table"):
         read_table(tmp_path, source)
 
 
@@ -419,7 +428,7 @@ def test_a_file_that_is_missing_or_no_longer_what_its_stage_wrote_is_refused(
     with pytest.raises(InputError, match=r"train\.csv: not what its stage wrote"):
         read(tmp_path, csv(a=[5, 6], y=[0, 1]))
     source = Source("mine", "table", ("mine.csv",), (), (RawFile("other.csv", 0, ""),), "y")
-    with pytest.raises(InputError, match=r"other\.csv: not as its stage writes it"):
+    with pytest.raises(InputError, match=r"other\.csv: missing or damaged"):
         read_table(tmp_path, source)
 
 

@@ -47,7 +47,7 @@ def test_classes_are_what_the_targets_hold_in_their_order(
 def test_classes_that_have_names_stay_as_they_are() -> None:
     targets, names = encode(np.array([2, 0, 2], np.uint8), np.array([0], np.uint8), source=NAMED)
     assert names == NAMED.class_names
-    assert (targets.tolist(), targets.dtype) == ([2, 0, 2, 0], np.int32)
+    assert (targets.tolist(), targets.dtype) == ([2, 0, 2, 0], np.dtype("int32"))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_numbers_are_a_column_for_each_output(
     train: list[Any], test: list[Any], expected: list[list[float]]
 ) -> None:
     targets, names = encode(train, test, "regression")
-    assert (targets.tolist(), targets.dtype, names) == (expected, np.float32, ())
+    assert (targets.tolist(), targets.dtype, names) == (expected, np.dtype("float32"), ())
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_numbers_are_a_column_for_each_output(
         ([1.0, np.nan], "numbers with fractions, or some are missing; should be regression"),
         ([1.0, np.inf], "numbers with fractions, or some are missing; should be regression"),
         (["a", "a"], "every example is of class 'a'; needs two classes"),
-        (["a", "a", "b"], "class 'b' has one example; give more of it or leave it out"),
+        (["a", "a", "b"], "class 'b' has only one example; add more, or leave it out"),
         (
             list(range(200)),
-            "class '0' has one example; .* set task.name to r",
+            "class '0' has only one example; .* set task.name to r",
         ),
         (
             [[1, 0], [0, 1]],
-            r"targets have the shape \(2, 2\); should be one class an example",
+            r"targets have the shape \(2, 2\); should be one class per example",
         ),
     ],
 )
@@ -91,8 +91,12 @@ def test_what_cannot_be_classes_is_told(train: list[Any], told: str) -> None:
 @pytest.mark.parametrize(
     ("train", "test", "told"),
     [
-        (["a", "b"], (), "task.name: mine has classes and no numbers .* should be classification"),
-        ([True, False], (), "mine has classes and no numbers"),
+        (
+            ["a", "b"],
+            (),
+            "task.name: mine has classes to be predicted, .* should be classification",
+        ),
+        ([True, False], (), "mine has classes to be predicted, not numbers"),
         ([1.0, np.nan, 2.0], (), "the value to be predicted of example 1 is missing or not finite"),
         ([1.0, 2.0], [np.inf], "the value to be predicted of example 2 is missing or not finite"),
         ([1.0, 1e300], (), "the value to be predicted of example 1 is missing or not finite"),

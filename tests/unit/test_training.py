@@ -12,9 +12,9 @@ import pytest
 
 from stages.common.data import Scaling
 from stages.common.errors import InputError
-from stages.common.params import Optimizer
+from stages.common.optimizer_params import Optimizer
 from stages.common.runs import Completed, Diverged, Failed, Phase
-from stages.engine import training
+from stages.engine import loop, training
 from stages.engine.environment import describe_environment
 from stages.engine.loop import Scores, Slot
 from stages.engine.training import N_SLOTS, plan_work, run_trial, train_trial
@@ -31,6 +31,7 @@ class ScriptedSlot:
 
     n_train = 20
     n_steps_per_epoch = 5
+    program = None
 
     def __init__(
         self,
@@ -46,6 +47,9 @@ class ScriptedSlot:
 
     def reset(self, seed: int, learning_rate_factor: float) -> None:
         self.calls.append(f"reset {seed} {learning_rate_factor}")
+
+    def take_evaluation_point(self) -> None:
+        self.calls.append("take evaluation point")
 
     def train_epoch(self, order: Any) -> Scores:
         assert sorted(order) == list(range(self.n_train))
@@ -198,14 +202,19 @@ def test_a_result_says_which_trial_it_is_of() -> None:
 
 @pytest.mark.parametrize(("phase", "n_weights"), [("tuning", 0), ("confirmation", 2)])
 def test_only_a_confirmation_trial_keeps_its_weights(phase: Phase, n_weights: int) -> None:
-    slot = ScriptedSlot(*[[Scores(1.0, 0.5)] * 2] * 2, (np.zeros(3), np.ones(1)))
+    scores = [Scores(1.0, 0.5)] * 2
+    slot = ScriptedSlot(scores, scores, (np.zeros(3), np.ones(1)))
     assert len(run(slot, 1, phase=phase).weights) == n_weights
 
 
 def test_moving_averages_become_the_weights_before_the_last_validation() -> None:
     slot = scripted([1.0, 1.0])
     run(slot, 7)
-    assert slot.calls == ["reset 7 1.0", "train", "validate", "train", "finish", "validate"]
+    assert slot.calls == [
+        "reset 7 1.0",
+        *("train", "validate", "train", "finish", "validate"),
+        "take evaluation point",
+    ]
 
 
 def train_in_new_thread(work: Work, *trials: Trial) -> list[TrialResult]:
@@ -295,6 +304,26 @@ def test_a_failed_trial_leaves_no_trace_in_those_after_it(
     for again, first in ((before, alone[0]), (after, alone[2])):
         assert (again.row, again.curve) == (first.row, first.curve)
         assert bits(again.weights) == bits(first.weights) != []
+
+
+def test_the_first_thread_compiles_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[object] = []
+    real = loop._train_epoch
+
+    def counted(*arguments: Any) -> Any:
+        traced.append(arguments[0])
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "_train_epoch", counted)
+    # A batch size that no other test has, since programs outlive threads.
+    work = small_work(SGD, train={"batch_size": 23})
+    trials = [Trial("confirmation", 1.0, seed, 0) for seed in (1, 2)]
+    alone = train_in_new_thread(work, *trials)
+    together = [train_in_new_thread(work, trial)[0] for trial in reversed(trials)]
+    assert len(traced) == 1
+    for result, expected in zip(reversed(together), alone, strict=True):
+        assert result.row == expected.row
+        assert bits(result.weights) == bits(expected.weights) != []
 
 
 @pytest.mark.usefixtures("_scripted_slots")

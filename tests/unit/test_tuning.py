@@ -116,7 +116,8 @@ def test_the_tuned_rate_is_the_finalist_with_the_best_mean_over_all_tuning_seeds
     def scripted(slot: Slot, work: Work, trial: Trial) -> TrialResult:
         result = real(slot, work, trial)
         accuracy = accuracies.get((trial.learning_rate_factor, trial.seed), 0.5)
-        return replace(result, row=replace(result.row, validation_score=accuracy))
+        row: Any = result.row
+        return replace(result, row=replace(row, validation_score=accuracy))
 
     monkeypatch.setattr(training, "run_trial", scripted)
     grid = {
@@ -146,6 +147,45 @@ def test_every_optimizer_gets_the_same_number_of_tuning_trials_however_it_behave
         tuning = [(factor, seed) for phase, factor, seed in told(trained) if phase == "tuning"]
         assert len(set(tuning)) == len(tuning) == 6 * 2 + 3 * 1
     assert len({tuple(told(trained)[6:12]) for trained in runs}) > 1
+
+
+MOMENTUM = {"momentum": {"low": 0.0, "high": 0.99, "scale": "one_minus_log"}}
+SPACE = {
+    "learning_rate_factors": [0.1, 1.0, 10.0],
+    "n_settings": 6,
+    "seeds": [91, 92],
+    "final_seeds": [93],
+}
+
+
+def test_a_searched_setting_trains_as_if_its_values_stood_in_params_yaml(tmp_path: Path) -> None:
+    entry = optimizer(class_name="SGD", learning_rate=0.05, search=MOMENTUM)
+    trained = small_training(entry, tmp_path, train={"epochs": 1}, tuning=SPACE)
+    run = trained.run
+    assert len(run.settings) == 6
+    assert len([row for row in trained.trials if row.phase == "tuning"]) == 6 * 2 + 3
+    assert (run.settings[0].arguments, run.configured) == ({}, 0)
+    chosen = run.settings[run.tuned]
+    assert set(chosen.arguments) == {"momentum"}
+    assert run.optimizer["momentum"] == chosen.arguments["momentum"]
+    typed = small_training(
+        optimizer(class_name="SGD", learning_rate=0.05, **chosen.arguments),
+        train={"epochs": 1},
+        tuning={"learning_rate_factors": [chosen.learning_rate_factor]},
+    )
+    assert typed.run.tuned == 0
+    assert bits(a[:10] for a in trained.weights.arrays) == bits(
+        a[:10] for a in typed.weights.arrays
+    )
+
+
+def test_without_a_rate_to_be_tuned_the_whole_budget_goes_to_the_other_arguments() -> None:
+    entry = optimizer(
+        class_name="SGD", learning_rate=0.05, learning_rate_factors=[1.0], search=MOMENTUM
+    )
+    trained = small_training(entry, train={"epochs": 1}, tuning=SPACE)
+    assert [setting.learning_rate_factor for setting in trained.run.settings] == [1.0] * 6
+    assert len([row for row in trained.trials if row.phase == "tuning"]) == 6 * 2 + 3
 
 
 def test_the_configured_rate_is_confirmed_once_if_tuning_chooses_it() -> None:

@@ -1,6 +1,7 @@
 """The sentence and the lines that say which optimizer to take, and what that may cost."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -43,12 +44,12 @@ def race(names: str, ahead: Ahead, bound: float | None, **beaten: int) -> Race:
     return Race(tuple(looks), ahead, is_over=True, next_n_seeds=15)
 
 
-def verdict(of: Race, *pairs: Pair, rules: Rules = RULES, **results: OptimizerResult) -> Verdict:
+def verdict(of: Race, *pairs: Pair, rules: Rules = RULES, **results: Any) -> Verdict:
     names = of.looks[0].racing
     return conclude(of, rules, {name: results.get(name, result()) for name in names}, pairs)
 
 
-def details(of: Race, *pairs: Pair, **results: OptimizerResult) -> str:
+def details(of: Race, *pairs: Pair, **results: Any) -> str:
     return "\n".join(verdict(of, *pairs, **results).details)
 
 
@@ -124,7 +125,7 @@ def test_one_optimizer_has_no_rival_but_a_failure_rate() -> None:
 
 def test_who_may_be_as_good_is_named_with_how_far_ahead_the_most_first() -> None:
     told = details(CLOSE)
-    assert "As good, or even ahead, may be c (by up to 0.0018) and b (by up to 0.0011)." in told
+    assert "Possibly as good, or even ahead: c (by up to 0.0018) and b (by up to 0.0011)." in told
 
 
 def test_a_rival_that_cannot_be_ahead_is_not_named() -> None:
@@ -134,7 +135,7 @@ def test_a_rival_that_cannot_be_ahead_is_not_named() -> None:
 def test_a_rival_of_whom_too_little_is_known_is_named() -> None:
     told = details(race("abc", {("a", "b"): -0.001}, None))
     assert (
-        "As good, or even ahead, may be c (too few trials completed) and b (by up to 0.0010)."
+        "Possibly as good, or even ahead: c (too few trials completed) and b (by up to 0.0010)."
     ) in told
 
 

@@ -2,7 +2,16 @@
 
 import altair as alt
 
-from stages.report.charts.base import SHARE, Figure, Results, by_shape, choosable_layers, plot
+from stages.report.charts.base import (
+    OPTIMIZER,
+    SHARE,
+    Figure,
+    Results,
+    by_shape,
+    choosable_layers,
+    leaders,
+    plot,
+)
 from stages.report.tables import Table
 
 N_CLASSES = 12
@@ -34,7 +43,7 @@ def classes(results: Results) -> Figure | None:
         x=alt.X("share:Q", title="share recognised").scale(zero=False).axis(tickCount=6),
         y=alt.Y("class:N", sort=widest, title=None),
         shape=by_shape(results.comparison.optimizers),
-        tooltip=["class:N", "optimizer:N", SHARE],
+        tooltip=[alt.Tooltip("class:N"), OPTIMIZER, SHARE],
     )
     return Figure(
         title="Where the optimizers differ",
@@ -44,9 +53,14 @@ def classes(results: Results) -> Figure | None:
             results.comparison.optimizers,
             points.mark_point(filled=True, size=80, opacity=0.9),
             height=26 * len(widest),
+            shown=leaders(results.comparison),
         ),
         table=Table(
-            ("class", *optimizers),
-            [(name, *(f"{share:.1%}" for share in shares[name])) for name in widest],
+            ("optimizer", *widest),
+            [
+                (optimizer, *(f"{right[name, optimizer]:.1%}" for name in widest))
+                for optimizer in optimizers
+            ],
         ),
+        is_narrow=True,
     )

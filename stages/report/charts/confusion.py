@@ -29,6 +29,7 @@ def confusion(results: Results) -> Figure | None:
             ("actual", "predicted", "share"),
             [(cell.actual, cell.predicted, f"{cell.share:.1%}") for cell in errors[:10]],
         ),
+        is_narrow=True,
     )
 
 
@@ -48,9 +49,10 @@ def _chart(cells: Sequence[ConfusionCell], names: Sequence[str]) -> alt.LayerCha
     y = alt.Y("actual:N", sort=names)
     shade = alt.Opacity("share:Q", legend=None)
     shade = shade.scale(type="sqrt", domain=[0, 1], range=[0, 0.6])
-    squares = plot(rows, x=x, y=y, opacity=shade, tooltip=["actual:N", "predicted:N", SHARE])
+    about = [alt.Tooltip("actual:N"), alt.Tooltip("predicted:N"), SHARE]
+    squares = plot(rows, x=x, y=y, opacity=shade, tooltip=about)
     return layers(
         squares.mark_rect(color=COLOURS[0]),
-        plot(rows, x=x, y=y, text="text:N").mark_text(fontSize=11),
+        plot(rows, x=x, y=y, text=alt.Text("text:N")).mark_text(fontSize=11),
         height=26 * len(names),
     )

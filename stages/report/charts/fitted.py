@@ -32,7 +32,7 @@ def fitted(results: Results) -> Figure | None:
     about = ("true:Q", "predicted:Q", "low:Q", "high:Q")
     tooltip = [alt.Tooltip(field, format=".4g") for field in about]
     diagonal = plot([{"true": end, "predicted": end} for end in ends], x=x, y=y)
-    bars = plot(points, x=x, y=alt.Y("low:Q", scale=scale, title="predicted"), y2="high:Q")
+    bars = plot(points, x=x, y=alt.Y("low:Q", scale=scale, title="predicted"), y2=alt.Y2("high:Q"))
     furthest = sorted(points, key=lambda point: -abs(point["predicted"] - point["true"]))
     return Figure(
         title=f"Predicted and true: {leader}",

@@ -11,25 +11,31 @@ from stages.common.results import Comparison
 from stages.common.score import Score
 from stages.report.charts.base import (
     LEARNING_RATE,
-    SCORE,
+    OPTIMIZER,
+    ROW_HEIGHT,
     Figure,
     Results,
-    by_colour,
-    layers,
+    at_x,
+    choosable_layers,
+    leaders,
     look_scale,
+    optimizer_rows,
     plot,
+    score_scale,
+    score_tooltip,
     worst_shown,
 )
-from stages.report.tables import as_table, interval, number
+from stages.report.tables import as_table, interval, number, score_style
 
 Row = dict[str, Any]
 
 
 def ranking(results: Results) -> Figure:
     """Test score with its interval at the tuned and the configured rate, best first."""
-    rows = _rows(results.comparison)
-    score = results.comparison.score
-    tuned = [result.tuned.test_score for result in results.comparison.optimizers.values()]
+    comparison = results.comparison
+    rows = _rows(comparison)
+    score, style = comparison.score, score_style(comparison)
+    tuned = [comparison.optimizers[name].tuned.test_score for name in leaders(comparison)]
     # As far as nearly all seeds of most optimizers lie.
     spread = 4 * median(estimate.standard_deviation or 0.0 for estimate in tuned)
     worst = worst_shown([estimate.mean for estimate in tuned], score, spread)
@@ -41,7 +47,7 @@ def ranking(results: Results) -> Figure:
         for seed in results.scores
         if isinstance(seed, Scored) and seed.rate == "tuned"
     )
-    confidence = f"{100 * results.comparison.confidence:g} %"
+    confidence = f"{100 * comparison.confidence:g} %"
     return Figure(
         title="Ranking",
         caption=f"Test {score.name}, averaged over fresh seeds, with Student's {confidence} "
@@ -55,7 +61,7 @@ def ranking(results: Results) -> Figure:
                 "optimizer": row["optimizer"],
                 "rate": row["rate"],
                 "learning rate": f"{row['learning_rate']:.3g}",
-                **{field: number(row[field], ".4f") for field in ("score", "low", "high")},
+                **{field: number(row[field], style) for field in ("score", "low", "high")},
                 "failed": row["failed"],
             }
             for row in rows
@@ -65,6 +71,7 @@ def ranking(results: Results) -> Figure:
 
 def _rows(comparison: Comparison) -> list[Row]:
     """A row for each learning rate of an optimizer, the tuned one first."""
+    style = score_style(comparison)
     return [
         {
             "optimizer": name,
@@ -73,7 +80,7 @@ def _rows(comparison: Comparison) -> list[Row]:
             "score": confirmed.test_score.mean,
             "low": confirmed.test_score.low,
             "high": confirmed.test_score.high,
-            "interval": interval(confirmed.test_score.low, confirmed.test_score.high),
+            "interval": interval(confirmed.test_score.low, confirmed.test_score.high, style),
             "failed": f"{confirmed.n_failed} of {confirmed.n_trials}",
         }
         for name, result in comparison.optimizers.items()
@@ -87,14 +94,15 @@ def _is_beyond(value: float, worst: float, score: Score) -> bool:
 
 
 def _chart(results: Results, rows: Sequence[Row], worst: float) -> alt.LayerChart:
-    score = results.comparison.score
-    optimizers = results.comparison.optimizers
+    comparison = results.comparison
+    score, style = comparison.score, score_style(comparison)
+    optimizers = comparison.optimizers
     seen = [
         row
         for row in rows
         if row["score"] is not None and not _is_beyond(row["score"], worst, score)
     ]
-    beyond = [row | {"text": _note(row["score"])} for row in rows if row not in seen]
+    beyond = [row | {"text": _note(row["score"], style)} for row in rows if row not in seen]
     end = "low" if score.sign > 0 else "high"
     ranges = [
         row | {end: max(row[end], worst, key=score.merit)} for row in seen if row["low"] is not None
@@ -108,35 +116,39 @@ def _chart(results: Results, rows: Sequence[Row], worst: float) -> alt.LayerChar
     ]
     rates = list(dict.fromkeys(row["rate"] for row in rows))
     # The better end on the right.
-    x = alt.X("score:Q", title=f"test {score.name}").scale(zero=False, reverse=score.sign < 0)
-    x = x.axis(tickCount=6)
-    place = {
-        "y": alt.Y("optimizer:N", sort=list(optimizers), title=None),
-        "yOffset": alt.YOffset("rate:N", sort=rates).scale(domain=rates),
-    }
-    colour = by_colour(results.params.optimizers).legend(None)
-    scale = look_scale(results.params.optimizers, "colour")
+    scale = score_scale(score, (row["score"] for row in [*seen, *seeds]), reverse=score.sign < 0)
+    x, low = (
+        alt.X(f"{field}:Q", title=f"test {score.name}", scale=scale).axis(tickCount=6)
+        for field in ("score", "low")
+    )
+    y, row_height = optimizer_rows(optimizers, ROW_HEIGHT if len(rates) > 1 else ROW_HEIGHT - 8)
+    place = {"y": y, "yOffset": alt.YOffset("rate:N", sort=rates).scale(domain=rates)}
+    colours = look_scale(results.params.optimizers, "colour")
     symbols = ["circle", "diamond"][: len(rates)]
-    about, ends = ("optimizer:N", "rate:N", LEARNING_RATE), ("interval:N", "failed:N")
+    about = [OPTIMIZER, alt.Tooltip("rate:N"), LEARNING_RATE]
+    ends = [alt.Tooltip("interval:N"), alt.Tooltip("failed:N")]
     dots = plot(
         seen,
         x=x,
-        color=colour,
-        fill=alt.Fill("optimizer:N", scale=scale, legend=None),
-        fillOpacity=alt.condition("datum.rate == 'tuned'", alt.value(1), alt.value(0)),
+        fill=alt.Fill("optimizer:N", scale=colours, legend=None),
+        fillOpacity=alt.FillOpacityValue(
+            0, condition={"test": "datum.rate == 'tuned'", "value": 1}
+        ),
         shape=alt.Shape("rate:N", title=None).scale(domain=rates, range=symbols),
-        tooltip=[*about, SCORE, *ends],
+        tooltip=[*about, score_tooltip(comparison), *ends],
         **place,
     )
-    notes = plot(beyond, x=alt.value(0), text="text:N", tooltip=[*about, *ends], **place)
-    return layers(
-        plot(seeds, x=x, color=colour, **place).mark_tick(opacity=0.4),
-        plot(ranges, x="low:Q", x2="high:Q", color=colour, **place).mark_rule(strokeWidth=2),
+    notes = plot(beyond, x=at_x(0), text=alt.Text("text:N"), tooltip=[*about, *ends], **place)
+    return choosable_layers(
+        optimizers,
+        plot(seeds, x=x, **place).mark_tick(opacity=0.4),
+        plot(ranges, x=low, x2=alt.X2("high:Q"), **place).mark_rule(strokeWidth=2),
         dots.mark_point(size=90, strokeWidth=2, opacity=1),
         notes.mark_text(align="left", dx=4),
-        height=(16 + 16 * len(rates)) * len(optimizers),
+        row_height=row_height,
+        shown=leaders(comparison),
     )
 
 
-def _note(value: float | None) -> str:
-    return "every trial failed" if value is None else f"◄ {value:.4f}"
+def _note(value: float | None, style: str) -> str:
+    return "every trial failed" if value is None else f"◄ {value:{style}}"

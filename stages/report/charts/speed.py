@@ -4,18 +4,30 @@ from collections import Counter
 
 import altair as alt
 
-from stages.report.charts.base import Figure, Results, by_colour, layers, plot, whole_ticks
+from stages.report import tables
+from stages.report.charts.base import (
+    OPTIMIZER,
+    Figure,
+    Results,
+    at_x,
+    choosable_layers,
+    leaders,
+    optimizer_rows,
+    plot,
+    whole_ticks,
+)
 from stages.report.tables import as_table, number, reached
 
 
 def speed(results: Results) -> Figure | None:
     """How many epochs the confirmation trials needed to reach the target."""
-    target = results.comparison.target
-    if target is None:
+    comparison = results.comparison
+    if comparison.target is None:
         return None
+    target = format(comparison.target, tables.score_style(comparison))
     return Figure(
         title="Epochs to the target",
-        caption=f"Epochs until validation {results.comparison.score.name} reached {target:.4f}. "
+        caption=f"Epochs until validation {comparison.score.name} reached {target}. "
         "Bar: the median. Dots: the seeds, larger where several needed as many. On the right: how "
         "many reached it.",
         chart=_chart(results),
@@ -26,7 +38,7 @@ def speed(results: Results) -> Figure | None:
                 "steps, median": number(standing.criteria.steps_to_target, ",.10g"),
                 "reached": reached(standing),
             }
-            for name, standing in results.comparison.optimizers.items()
+            for name, standing in comparison.optimizers.items()
         ),
     )
 
@@ -51,21 +63,22 @@ def _chart(results: Results) -> alt.LayerChart:
     longest = max((max(found) for found in epochs.values() if found), default=1)
     x = alt.X("epochs:Q", title="epochs to the target").scale(domain=[0, longest])
     x = x.axis(values=whole_ticks(0, longest), format="d")
-    y = alt.Y("optimizer:N", sort=list(optimizers), title=None)
-    colour = by_colour(results.params.optimizers).legend(None)
+    y, row_height = optimizer_rows(optimizers)
     dots = plot(
         seeds,
         x=x,
         y=y,
-        color=colour,
         size=alt.Size("seeds:Q", legend=None).scale(range=[40, 240]),
-        tooltip=["optimizer:N", "epochs:Q", "seeds:Q"],
+        tooltip=[OPTIMIZER, alt.Tooltip("epochs:Q"), alt.Tooltip("seeds:Q")],
     )
     median = alt.Tooltip("epochs:Q", title="median of epochs")
-    bars = plot(medians, x=x, y=y, color=colour, tooltip=["optimizer:N", median, "reached:N"])
-    return layers(
+    bars = plot(medians, x=x, y=y, tooltip=[OPTIMIZER, median, alt.Tooltip("reached:N")])
+    notes = plot(texts, x=at_x("width"), y=y, text=alt.Text("text:N"))
+    return choosable_layers(
+        optimizers,
         dots.mark_circle(opacity=0.35),
         bars.mark_tick(thickness=3, size=22, opacity=1),
-        plot(texts, x=alt.value("width"), y=y, text="text:N").mark_text(align="left", dx=12),
-        height=34 * len(optimizers),
+        notes.mark_text(align="left", dx=12),
+        row_height=row_height,
+        shown=leaders(results.comparison),
     )
