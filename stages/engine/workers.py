@@ -27,7 +27,7 @@ def open_workers() -> AbstractContextManager[Workers]:
         from stages.engine.cluster import open_cluster
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{SCHEDULER}: needs the package {error.name}; pip install '.[cluster]'"
+            f"{SCHEDULER}: needs the package {error.name}; pip install -r requirements-cluster.txt"
         ) from None
     return open_cluster(address)
 

@@ -232,7 +232,9 @@ def settings(comparison: Comparison, params: Params) -> dict[str, str]:
         "confirmation": _settings(params.confirmation.model_dump()),
         "comparison": f"confidence {comparison.confidence:g}, margin {comparison.margin:g}",
         **{
-            f"optimizer {name}": _settings(spec.model_dump())
+            f"optimizer {name}": _settings(
+                {key: value for key, value in spec.model_dump().items() if value not in (None, {})}
+            )
             for name, spec in sorted(params.optimizers.items())
         },
         "cost": f"{comparison.n_trials:,} trials, {comparison.n_steps:,} updates",

@@ -24,6 +24,7 @@ N_FINALISTS = 3
 # The factor between neighbouring rates if the grid does not give one.
 _STEP = 10**0.5
 Merit = tuple[float, ...]
+Arguments = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Point:
     """
 
     factor: float
-    arguments: tuple[tuple[str, Any], ...] = ()
+    arguments: Arguments = ()
 
 
 CONFIGURED = Point(1.0)

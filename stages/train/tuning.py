@@ -24,6 +24,7 @@ from stages.engine.trial import Data, Trial, TrialResult, Work, Workers
 from stages.train.search import (
     CONFIGURED,
     N_FINALISTS,
+    Arguments,
     Merit,
     Point,
     choose_finalists,
@@ -70,23 +71,23 @@ def train(
     """
     started_s = time.time()
     digest = digest_examples(data.train, data.validation)
+    plan = _Plan(name, params, dataset, digest, workers.environment)
     tuning, seeds = params.tuning, fresh_seeds(params.confirmation, FIRST_LOOK)
     n_finalists = min(N_FINALISTS, tuning.n_settings)
     n_tuning = tuning.n_settings * len(tuning.seeds) + n_finalists * len(tuning.final_seeds)
     with Progress(f"train {name}", n_tuning + 2 * len(seeds), "trials") as progress:
         score = score_of(params.task)
         runner = Runner(data, workers, store_folder, progress, score)
-        plan = _Plan(name, params, dataset, digest, runner, workers.environment)
         while points := next_points(plan.merits(), tuning, params.optimizers[name]):
-            plan.run("tuning", points, tuning.seeds)
+            plan.run(runner, "tuning", points, tuning.seeds)
             plan.check_not_all_failed()
         finalists = choose_finalists(plan.merits())
-        plan.run("tuning", finalists, tuning.final_seeds)
+        plan.run(runner, "tuning", finalists, tuning.final_seeds)
         merits = plan.merits()
         tuned = max(finalists, key=lambda point: merits[point])
         if tuned == CONFIGURED:
             progress.skip(len(seeds))
-        plan.run("confirmation", dict.fromkeys((tuned, CONFIGURED)), seeds)
+        plan.run(runner, "confirmation", dict.fromkeys((tuned, CONFIGURED)), seeds)
     prune(store_folder, unused_since_s=started_s)
     return _gather(plan, tuned)
 
@@ -100,34 +101,40 @@ class _Plan:
         params: Params,
         dataset: Dataset,
         digest: str,
-        runner: Runner,
         environment: Environment,
     ) -> None:
         self.name, self.params, self.dataset = name, params, dataset
         self.environment = environment
-        self._digest, self._runner = digest, runner
-        self.works: dict[Point, Work] = {}
+        self._digest = digest
+        self._works: dict[Arguments, Work] = {}
+        # Parameters that cannot be trained with are told before progress begins.
+        self.work(CONFIGURED)
+        self.points: list[Point] = []
         self.results: list[TrialResult] = []
 
-    def run(self, phase: Phase, points: Iterable[Point], seeds: Sequence[int]) -> None:
+    def run(
+        self, runner: Runner, phase: Phase, points: Iterable[Point], seeds: Sequence[int]
+    ) -> None:
         """Runs the trials at these settings, all at once."""
         jobs = []
         for point in points:
-            work = self._work(point)
-            place = list(self.works).index(point)
+            if point not in self.points:
+                self.points.append(point)
+            work, place = self.work(point), self.points.index(point)
             jobs += [(work, Trial(phase, point.factor, seed, place)) for seed in seeds]
-        self.results += self._runner.run(jobs)
+        self.results += runner.run(jobs)
 
-    def _work(self, point: Point) -> Work:
-        if point not in self.works:
-            self.works[point] = plan_work(
+    def work(self, point: Point) -> Work:
+        """What the trials at this setting have in common; the learning rate is no part of it."""
+        if point.arguments not in self._works:
+            self._works[point.arguments] = plan_work(
                 self.name,
                 choose_arguments(self.params, self.name, dict(point.arguments)),
                 self.dataset,
                 self._digest,
                 self.environment,
             )
-        return self.works[point]
+        return self._works[point.arguments]
 
     def merits(self) -> dict[Point, Merit]:
         """How good each setting is by its trials so far."""
@@ -135,7 +142,7 @@ class _Plan:
         rows: dict[int, list[TrialRow]] = {}
         for result in self.results:
             rows.setdefault(result.row.setting, []).append(result.row)
-        return {point: merit(rows[place], score) for place, point in enumerate(self.works)}
+        return {point: merit(rows[place], score) for place, point in enumerate(self.points)}
 
     def check_not_all_failed(self) -> None:
         """Raises InputError if every trial so far failed."""
@@ -147,13 +154,13 @@ class _Plan:
 
 
 def _gather(plan: _Plan, tuned: Point) -> Trained:
-    work = plan.works[tuned]
+    work = plan.work(tuned)
     entry = work.params.optimizers[plan.name]
     model = build_network(plan.params.model, plan.dataset).model
     config = build_optimizer(plan.name, entry).get_config()
     optimizer = build_optimizer(plan.name, leave_out_output_layer(entry, model))
     optimizer.build(model.trainable_variables)
-    points = list(plan.works)
+    points = plan.points
     place = points.index(tuned)
     confirmed = [result for result in plan.results if result.row.phase == "confirmation"]
     return Trained(

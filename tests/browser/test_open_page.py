@@ -14,6 +14,7 @@ from playwright.sync_api import Browser
 from stages.common import results
 from stages.report import history
 from stages.report.charts.base import assign_looks
+from stages.report.past import read_history
 from tests.browser.conftest import COMMITTED, Open, Visit, opened
 from tests.conftest import PROJECT, git_environment
 from tests.results import CASES, ODD_DATASET, ODD_NAMES
@@ -50,7 +51,7 @@ def history_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         git("add", "--all")
         git("commit", "--quiet", "--message", subject)
     path = folder / "history.html"
-    path.write_text(history.page(history.read_history(folder)), encoding="utf-8")
+    path.write_text(history.page(read_history(folder)), encoding="utf-8")
     return path
 
 

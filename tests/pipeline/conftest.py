@@ -132,7 +132,7 @@ def lay_out(folder: Path) -> Workspace:
     for name in ("config", ".gitignore"):
         shutil.copy2(PROJECT / ".dvc" / name, folder / ".dvc" / name)
     # As DVC writes YAML, so that its own edits change no other line.
-    text = yaml.safe_dump(PARAMS.model_dump(mode="json"), sort_keys=False)
+    text = yaml.safe_dump(PARAMS.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     return Workspace(folder)
 

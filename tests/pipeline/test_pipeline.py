@@ -87,15 +87,15 @@ def unchanged(reproduced: Workspace, tmp_path_factory: pytest.TempPathFactory) -
         ),
         pytest.param(
             "stages/inference/pairs.py",
-            "Every two optimizers: ",
-            "All pairs of optimizers: ",
+            "Compares every two optimizers: ",
+            "Compares all pairs of optimizers: ",
             ["evaluate"],
             id="the docstring of a statistic that the race does not need",
         ),
         pytest.param(
             "stages/inference/looks.py",
-            "When the race is looked at",
-            "At which seeds the race is looked at",
+            "When the race is judged",
+            "At which seeds the race is judged",
             ["confirm", "evaluate"],
             id="the docstring of a statistic that the race needs",
         ),
@@ -344,7 +344,7 @@ def test_the_history_disturbs_no_stage(workspace: Workspace) -> None:
     ("change", "message"),
     [
         pytest.param(
-            {"a b": {"class_name": "SGD", "learning_rate": 0.1}}, "optimizers.a b: no name"
+            {"a b": {"class_name": "SGD", "learning_rate": 0.1}}, "optimizers.a b: not a valid name"
         ),
         pytest.param(
             {"x": {"class_name": "SGD", "learning_rate": 1, "rho": 1}}, "not an argument of SGD"

@@ -40,7 +40,7 @@ from stages.common.results import METRICS
 from stages.engine.store import _RECORD, _STORED, TrialStore, _Record, _Stored
 from stages.engine.trial import Trial, TrialResult
 from stages.preprocess.decode import read_idx
-from stages.report.history import _parse_metrics, _parse_params, changes
+from stages.report.past import _parse_metrics, _parse_params, changes
 from tests.unit.test_files import COMPLETED, EPOCH, KINDS, TRAINED, plain
 
 SAME, OTHER, REFUSED = "same value", "another valid value", "refused"

@@ -124,6 +124,7 @@ def test_the_digest_is_of_all_that_training_imports() -> None:
     assert describe_environment().source == digest_source(files)
     engine = {path.name for path in files if path.parent == TRAINING.parent}
     assert engine == {
+        "averaging.py",
         "determinism.py",
         "environment.py",
         "loop.py",

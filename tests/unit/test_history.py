@@ -14,16 +14,8 @@ import yaml
 from stages.common.console import run_stage
 from stages.common.errors import InputError
 from stages.common.results import Metrics, OptimizerMetrics
-from stages.report.history import (
-    Entry,
-    History,
-    changes,
-    chart,
-    describe,
-    main,
-    page,
-    read_history,
-)
+from stages.report.history import chart, describe, main, page
+from stages.report.past import Entry, History, changes, read_history
 from tests.conftest import git_environment
 
 SGD = {"class_name": "SGD", "learning_rate": 0.1}
