@@ -38,7 +38,7 @@ fashion-mnist: $(RUN)  ## run the textbook's experiment, in place of the present
 	@mkdir -p .cache && cp params.yaml .cache/params.yaml
 	dvc exp run -S dataset.name=fashion_mnist -S train.epochs=5 || { cp .cache/params.yaml params.yaml; exit 1; }
 
-history: $(RUNTIME)  ## show the results of every commit, and write report/history.html
+history: $(RUNTIME)  ## show your results by commit and experiment
 	@python -m stages.report.history $(OPTIONS)
 
 plots: $(RUNTIME)  ## draw DVC's plots as a page that needs no network
