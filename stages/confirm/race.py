@@ -18,6 +18,7 @@ from stages.common.confirmation import (
 )
 from stages.common.console import Progress, notice
 from stages.common.data import Dataset, Examples
+from stages.common.decimals import rounded_up
 from stages.common.errors import InputError
 from stages.common.files import FloatArray
 from stages.common.params import FIRST_LOOK, Params, choose_arguments, fresh_seeds
@@ -38,7 +39,6 @@ from stages.engine.runner import Runner
 from stages.engine.store import digest_examples, prune
 from stages.engine.training import plan_work
 from stages.engine.trial import Data, Trial, TrialResult, Work, Workers
-from stages.inference.estimates import rounded_up
 from stages.inference.race import Race, Rules, run_race
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, fsum, inf
+from math import fsum, inf
 
 import numpy as np
 from scipy.special import bdtrc, betaincinv, ndtri, stdtr, stdtrit
@@ -156,8 +156,3 @@ def half_width_of_examples(first: FloatArray, second: FloatArray, confidence: fl
     """
     error: float = float(np.std(first - second, ddof=1)) / len(first) ** 0.5
     return float(ndtri((1 + confidence) / 2)) * error
-
-
-def rounded_up(bound: float) -> str:
-    """A bound with four decimals, rounded up, since rounding down would promise too much."""
-    return f"{ceil(round(bound * 1e4, 6)) / 1e4:.4f}"

@@ -75,3 +75,15 @@ def test_an_upper_bound_is_never_rounded_down(bound: float, style: str, expected
 )
 def test_a_lower_bound_is_never_rounded_up(bound: float, style: str, expected: str) -> None:
     assert rounded_down(bound, style) == expected
+
+
+@pytest.mark.parametrize(
+    ("bound", "expected"),
+    [(0.0, "0.0000"), (0.002, "0.0020"), (0.002064, "0.0021"), (0.00200001, "0.0021")],
+)
+def test_a_bound_is_never_said_to_be_smaller_than_it_is(bound: float, expected: str) -> None:
+    assert rounded_up(bound) == expected
+
+
+def test_a_bound_is_not_rounded_up_for_the_last_bits_of_a_sum() -> None:
+    assert rounded_up(0.1 + 0.2) == "0.3000"

@@ -18,7 +18,6 @@ from stages.inference.estimates import (
     p_of_failures,
     paired_difference,
     probability_of_improvement,
-    rounded_up,
 )
 
 # Student 1908, table of the additional hours of sleep; the intervals are those of R's t.test.
@@ -230,18 +229,6 @@ def test_the_spread_over_examples_is_the_binomials() -> None:
     first, second = np.ones(400), np.tile([0.0, 1.0], 200)
     expected = 1.959964 * (0.25 / 399) ** 0.5
     assert half_width_of_examples(first, second, 0.95) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("bound", "expected"),
-    [(0.0, "0.0000"), (0.002, "0.0020"), (0.002064, "0.0021"), (0.00200001, "0.0021")],
-)
-def test_a_bound_is_never_said_to_be_smaller_than_it_is(bound: float, expected: str) -> None:
-    assert rounded_up(bound) == expected
-
-
-def test_a_bound_is_not_rounded_up_for_the_last_bits_of_a_sum() -> None:
-    assert rounded_up(0.1 + 0.2) == "0.3000"
 
 
 def test_seeds_that_agree_exactly_overflow_nothing() -> None:
