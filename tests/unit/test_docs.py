@@ -35,7 +35,17 @@ README, KOREAN, HISTORY = "README.md", "README.ko.md", "CHANGELOG.md"
 # The reader's own files, which a page tells how to write.
 OWN = {"tls.yaml", "start_workers.py"}
 # What a run makes, and what the reader brings, is not in a fresh clone.
-MADE = ("data/", "runs/", "weights/", "confirmation/", ".cache", ".venv", ".dvc/", "report/history")
+MADE = (
+    "data/",
+    "runs/",
+    "weights/",
+    "confirmation/",
+    "best/",
+    ".cache",
+    ".venv",
+    ".dvc/",
+    "report/history",
+)
 SUFFIX = re.compile(r"\.(py|md|ya?ml|json|csv|toml|txt|npz|html|png|ipynb|keras)$")
 KEY = re.compile(rf"({'|'.join(Params.model_fields)})(\.[\w-]+)+")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
