@@ -53,7 +53,7 @@ class Experiment:
         """Trains all trials of the optimizer."""
         from stages.train.tuning import train
 
-        content = self.name, self.params, self.dataset, self.data
+        content = [self.name], self.params, self.dataset, self.data
         with TemporaryDirectory() as folder, opened as workers:
             train(*content, store_folder=Path(folder), workers=workers)
 

@@ -13,7 +13,7 @@ from distributed.utils import get_ip
 
 from stages.common.errors import InputError
 from stages.engine.cluster import has_key, is_loopback, parse_address
-from stages.engine.trial import SCHEDULER
+from stages.engine.environment import SCHEDULER
 
 LOOPBACK = "127.0.0.1"
 SETTINGS = {

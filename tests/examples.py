@@ -13,7 +13,7 @@ import numpy as np
 
 from stages.common.confirmation import PREDICTIONS, ROWS, Scored, Unscored
 from stages.common.data import Dataset, Examples, RawFile, Scaling
-from stages.common.files import UInt8Array
+from stages.common.files import Array, UInt8Array
 from stages.common.optimizer_params import Optimizer
 from stages.common.params import BuiltInModel, Params
 from stages.common.runs import (
@@ -39,9 +39,9 @@ from tests.parameters import COMMITTED, small_params
 if TYPE_CHECKING:
     import keras
 
-    from stages.engine.loop import Slot
+    from stages.engine.loop import Scores, Slot
     from stages.engine.models import Network
-    from stages.train.tuning import Trained
+    from stages.train.finished import Trained
 
 CLASS_NAMES = ("circle", "square", "triangle", "star")
 
@@ -142,6 +142,11 @@ def small_slot(
     return build_slot(small_work(entry, **sections), train, validating)
 
 
+def train_epochs(slot: "Slot", order: Array, n_epochs: int) -> "list[Scores]":
+    """Training scores of epochs that all use the examples in this order, one epoch per call."""
+    return [slot.train(order[np.newaxis].astype(np.int32))[0].training for _ in range(n_epochs)]
+
+
 def small_training(
     entry: Optimizer, store: Path | None = None, n_workers: int = 1, **sections: Mapping[str, Any]
 ) -> "Trained":
@@ -151,7 +156,7 @@ def small_training(
     params = small_params({"it": entry}, **sections)
     with TemporaryDirectory() as nowhere, open_threads(n_workers) as workers:
         folder = store or Path(nowhere)
-        return train("it", params, DATASET, DATA, store_folder=folder, workers=workers)
+        return train(["it"], params, DATASET, DATA, store_folder=folder, workers=workers)["it"]
 
 
 def write_trained(folder: Path, trained: "Trained") -> None:

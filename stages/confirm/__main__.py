@@ -8,14 +8,14 @@ from stages.common.params import load_params
 from stages.engine.determinism import set_up_tensorflow
 from stages.engine.store import locate_store
 from stages.engine.trial import Data
-from stages.engine.workers import open_workers
+from stages.engine.workers import count_operation_threads, open_workers
 
 
 def main() -> None:
     params = load_params()
     dataset, test = DATASET.read(PROCESSED), TEST.read(PROCESSED)
     data = Data(TRAIN.read(PROCESSED), VALIDATION.read(PROCESSED))
-    set_up_tensorflow()
+    set_up_tensorflow(count_operation_threads(params))
     # Only after the setup, because this imports Keras.
     from stages.confirm.race import confirm, read_first_looks, remove_stale_runs
 

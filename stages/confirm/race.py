@@ -195,7 +195,8 @@ class _Field:
         self._first, self._n_test = first, dataset.n_test
         self._sign = score_of(params.task).sign
         model = build_network(params.model, dataset).model
-        self._scorer = Scorer(model, params.task, dataset.scaling, test)
+        jit_compile = all(look.run.jit_compile for look in first.values())
+        self._scorer = Scorer(model, params.task, dataset.scaling, test, jit_compile=jit_compile)
         self._rows: dict[str, list[ConfirmationRow]] = {name: [] for name in first}
         self._scored: dict[str, list[TestScore]] = {name: [] for name in first}
         for name, look in first.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -38,10 +39,20 @@ class Scorer:
         task: What is learned, and what it is judged by.
         scaling: How the targets are scaled.
         test: The test examples, which no setting was chosen by.
+        jit_compile: Whether XLA compiles the network, as it did for training.
     """
 
-    def __init__(self, model: keras.Model, task: Task, scaling: Scaling, test: Examples) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        task: Task,
+        scaling: Scaling,
+        test: Examples,
+        *,
+        jit_compile: bool,
+    ) -> None:
         self._model, self._scaling, self._test = model, scaling, test
+        self._outputs = tf.function(partial(model, training=False), jit_compile=jit_compile)
         self._objective = build_objective(task, scaling, test.targets)
 
     def score(self, weights: Sequence[FloatArray]) -> TestScore:
@@ -50,7 +61,7 @@ class Scorer:
         inputs, targets = self._test.inputs, self._test.targets
         chunks = range(0, len(inputs), CHUNK)
         outputs = np.concatenate(
-            [self._model(inputs[start : start + CHUNK], training=False) for start in chunks]
+            [self._outputs(tf.constant(inputs[start : start + CHUNK])) for start in chunks]
         ).astype(np.float64)
         if targets.ndim > 1:
             targets = targets.astype(np.float64)

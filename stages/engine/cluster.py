@@ -17,8 +17,8 @@ from distributed.security import Security
 from stages.common.console import notice
 from stages.common.errors import InputError, one_line, quoted, shorten
 from stages.engine.determinism import set_up_tensorflow
-from stages.engine.environment import Environment, describe_environment, digest_own
-from stages.engine.trial import SCHEDULER, Data, LostTrialError, Trial, TrialResult, Work
+from stages.engine.environment import SCHEDULER, Environment, describe_environment, digest_own
+from stages.engine.trial import Data, LostTrialError, Trial, TrialResult, Work
 
 _kind: dict[str, bool] = {}
 # How long a scheduler may take to answer, or be out of reach.

@@ -7,13 +7,20 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from stages.common.imports import PROJECT, imported_files
 from stages.common.own import name_of, trial_files
 from stages.common.params import Params
+from stages.engine.determinism import has_nvidia_gpu
 
+# The environment variable that sends trials to a Dask cluster.
+SCHEDULER = "DASK_SCHEDULER_ADDRESS"
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -37,11 +44,34 @@ class Environment:
         return asdict(replace(self, processor=()) if jit_compile else self)
 
 
+def describe_machine() -> dict[str, Any] | None:
+    """What results depend on of this machine, told without TensorFlow.
+
+    Returns:
+        None where TensorFlow has to be asked: on a machine with other devices than the processor,
+        or with other builds of the packages; and where trials run on a cluster.
+    """
+    tensorflow = find_spec("tensorflow")
+    if tensorflow is None or tensorflow.origin is None:
+        return None
+    plugins = Path(tensorflow.origin).parents[1] / "tensorflow-plugins"
+    if plugins.exists() or has_nvidia_gpu() or os.environ.get(SCHEDULER):
+        return None
+    builds = {name for name in ("tensorflow", "tensorflow-cpu") if _is_installed(name)}
+    if len(builds) != 1:
+        return None
+    return {
+        "python": _python(),
+        "versions": {name: version(name) for name in (*builds, "keras", "numpy")},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "processor": _processor(),
+    }
+
+
 @cache
 def describe_environment() -> Environment:
     """This process's environment, once TensorFlow is set up."""
     import keras
-    import numpy as np
     import tensorflow as tf
 
     devices = tf.config.list_physical_devices()
@@ -50,7 +80,7 @@ def describe_environment() -> Environment:
         d.get("device_name", device.device_type) for d, device in zip(details, devices, strict=True)
     }
     return Environment(
-        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        python=_python(),
         versions={
             "keras": keras.__version__,
             "numpy": np.__version__,
@@ -59,8 +89,24 @@ def describe_environment() -> Environment:
         source=digest_source(imported_files([Path(__file__).with_name("training.py")])),
         xla_flags=os.environ["XLA_FLAGS"],
         devices=tuple(sorted(names)),
-        processor=tuple(np.show_config(mode="dicts")["SIMD Extensions"].get("found", ())),
+        processor=_processor(),
     )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _processor() -> tuple[str, ...]:
+    return tuple(np.show_config(mode="dicts")["SIMD Extensions"].get("found", ()))
 
 
 def digest_own(name: str, params: Params) -> str:

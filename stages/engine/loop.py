@@ -1,4 +1,4 @@
-"""The training loop: a whole epoch in one compiled function.
+"""The training loop: whole epochs, with their validation, in one compiled function.
 
 `keras.Model.fit` calls a compiled function from Python for every minibatch. Here a loop inside one
 TensorFlow graph does the same, with the same model, optimizer and arithmetic, but without the calls
@@ -6,8 +6,8 @@ in between.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import astuple, dataclass
+from math import ceil, isfinite
 from typing import Any, Literal
 
 import keras
@@ -17,13 +17,15 @@ import tensorflow as tf
 
 from stages.common.data import Examples, Scaling
 from stages.common.errors import InputError
-from stages.common.params import Task
+from stages.common.params import Task, Train
 from stages.engine.averaging import begin_at, evaluation_point
 from stages.engine.determinism import allow_avx512
 from stages.engine.models import Network, initialise, is_slow_in_xla
 from stages.engine.objective import Objective, build_objective
 
 VALIDATION_CHUNK = 1000
+# How often a call uses a weight for an example, if it does more than one epoch.
+N_USES_PER_CALL = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,22 @@ class Scores:
 
     loss: float
     score: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Scores of one epoch.
+
+    `training` is over its minibatches, each scored just before its update; `validation` is at the
+    epoch's end.
+    """
+
+    training: Scores
+    validation: Scores
+
+    @property
+    def is_finite(self) -> bool:
+        return all(map(isfinite, (*astuple(self.training), *astuple(self.validation))))
 
 
 @dataclass(frozen=True)
@@ -50,26 +68,28 @@ def to_tensors(examples: Examples, task: Task, scaling: Scaling) -> Tensors:
 
 @dataclass(frozen=True)
 class Program:
-    """A compiled epoch and validation, for any network and optimizer built in the same way.
+    """Compiled training and validation, for any network and optimizer built in the same way.
 
-    `variables` are those that it was compiled with, in an order that all such networks share.
+    `variables` are those that it was compiled with, in an order that all such networks share;
+    `validate` is None where `train` does all that is needed.
     """
 
-    train_epoch: Any
-    score: Any
+    train: Any
+    validate: Any | None
     variables: tuple[tf.Variable, ...]
 
 
 class Slot:
-    """A network, an optimizer and the compiled epoch, reset for every trial.
+    """A network, an optimizer and the compiled training, reset for every trial.
 
     Args:
         network: Outputs logits or scaled values.
         optimizer: Not built yet.
         factor: The variable that the optimizer multiplies its learning rate by.
         splits: Training and validation examples, which slots may share.
-        batch_size: Examples per step; an epoch's last minibatch may be smaller, as in Keras.
-        jit_compile: Whether XLA compiles the epoch; see `resolve_jit_compile`.
+        settings: Have the batch size and the number of epochs. An epoch's last minibatch may be
+            smaller, as in Keras.
+        jit_compile: Whether XLA compiles the training; see `resolve_jit_compile`.
         program: From another slot with the same network, optimizer and data; None compiles one.
 
     Raises:
@@ -83,8 +103,8 @@ class Slot:
         optimizer: keras.optimizers.Optimizer,
         factor: keras.Variable,
         splits: tuple[Tensors, Tensors],
+        settings: Train,
         *,
-        batch_size: int,
         jit_compile: bool,
         program: Program | None = None,
     ) -> None:
@@ -94,23 +114,30 @@ class Slot:
         self.model = model = network.model
         train, validation = splits
         self.n_train, self._n_validation = len(train.targets), len(validation.targets)
-        self.n_steps_per_epoch = ceil(self.n_train / batch_size)
+        self.n_steps_per_epoch = ceil(self.n_train / settings.batch_size)
+        # As many epochs as take a fraction of a second, since no call can be interrupted.
+        n_affordable = N_USES_PER_CALL // (self.n_train * max(1, model.count_params()))
+        self.n_epochs_per_call = max(1, min(settings.epochs, n_affordable))
+        self._may_average = optimizer.use_ema or not _is_keras(optimizer)
         optimizer.build(model.trainable_variables)
         self._optimizer_variables = [(v, v.numpy()) for v in optimizer.variables]
         variables = tuple(v.value for v in (*model.variables, *optimizer.variables, factor))
         if program is None:
             compiled = tf.function(jit_compile=jit_compile)
-            order = tf.TensorSpec((self.n_train,), tf.int32)
+            validate = _validate(model, optimizer, validation)
+            train_epoch = _train_epoch(model, optimizer, train, settings.batch_size)
+            orders = tf.TensorSpec((self.n_epochs_per_call, self.n_train), tf.int32)
             program = Program(
-                compiled(_train_epoch(model, optimizer, train, batch_size)).get_concrete_function(
-                    order
+                compiled(_train(train_epoch, validate)).get_concrete_function(
+                    orders, tf.TensorSpec((), tf.int32)
                 ),
-                compiled(_score(model, optimizer, validation)).get_concrete_function(),
+                compiled(validate).get_concrete_function() if self._may_average else None,
                 variables,
             )
         self.program = program
-        self._train_epoch = _bind(program.train_epoch, program.variables, variables)
-        self._score = _bind(program.score, program.variables, variables)
+        self._train = _bind(program.train, program.variables, variables)
+        if program.validate is not None:
+            self._validate = _bind(program.validate, program.variables, variables)
 
     def reset(self, seed: int, learning_rate_factor: float) -> None:
         """Starts a trial: initial weights from the seed, the optimizer as if it were new."""
@@ -120,20 +147,36 @@ class Slot:
             variable.assign(initial)
         begin_at(self._optimizer, self.model.trainable_variables)
 
-    def train_epoch(self, order: npt.NDArray[np.int32]) -> Scores:
-        """Trains one epoch.
+    def train(self, orders: npt.NDArray[np.int32]) -> list[Epoch]:
+        """Trains epochs, up to the first with a loss or score that is not finite.
 
         Args:
-            order: Shape (n_train,), the training examples in the order of use.
+            orders: Shape (n_epochs, n_train), the training examples in the order of use; at most
+                `n_epochs_per_call` epochs.
+        """
+        n_missing = self.n_epochs_per_call - len(orders)
+        padded = np.pad(orders, ((0, n_missing), (0, 0)))
+        sums = self._train(tf.constant(padded), tf.constant(len(orders), tf.int32))
+        epochs: list[Epoch] = []
+        for train_loss, train_score, loss, score in sums[: len(orders)].numpy().tolist():
+            training = Scores(train_loss / self.n_train, train_score / self.n_train)
+            validation = Scores(loss / self._n_validation, score / self._n_validation)
+            epochs.append(Epoch(training, validation))
+            if not epochs[-1].is_finite:
+                break
+        return epochs
+
+    def finish(self) -> Scores | None:
+        """Ends a trial: weights become their moving average where the optimizer keeps one.
 
         Returns:
-            Means over the epoch's examples, each scored just before its minibatch's update.
+            The validation scores of the final weights; None if they are still the trained ones.
         """
-        return _as_scores(self._train_epoch(tf.constant(order)), self.n_train)
-
-    def finish(self) -> None:
-        """Ends a trial: weights become their moving average where the optimizer keeps one."""
         self._optimizer.finalize_variable_values(self.model.trainable_variables)
+        if not self._may_average:
+            return None
+        loss, score = self._validate().numpy().tolist()
+        return Scores(loss / self._n_validation, score / self._n_validation)
 
     def take_evaluation_point(self) -> None:
         """Sets the weights to those that the optimizer is evaluated with, if they differ."""
@@ -141,9 +184,6 @@ class Slot:
         point = evaluation_point(self._optimizer, weights)
         if point is not None:
             _assign(weights, point)
-
-    def validate(self) -> Scores:
-        return _as_scores(self._score(), self._n_validation)
 
 
 def resolve_jit_compile(
@@ -160,12 +200,9 @@ def resolve_jit_compile(
     return not is_slow_in_xla(network) or set(devices) != {"CPU"}
 
 
-Sums = tuple[tf.Tensor, tf.Tensor]
-
-
 def _bind(
     function: Any, compiled_with: Sequence[tf.Variable], variables: Sequence[tf.Variable]
-) -> Callable[..., Sums]:
+) -> Callable[..., tf.Tensor]:
     """The compiled function, with other variables than those that it was compiled with."""
     handles = {
         id(old.handle): new.handle for old, new in zip(compiled_with, variables, strict=True)
@@ -181,16 +218,37 @@ def _bind(
     return lambda *arguments: function._call_flat(list(arguments), captured)  # noqa: SLF001
 
 
+def _is_keras(optimizer: keras.optimizers.Optimizer) -> bool:
+    return type(optimizer).__module__.startswith("keras.")
+
+
+def _train(
+    train_epoch: Callable[[tf.Tensor], tf.Tensor], validate: Callable[[], tf.Tensor]
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """The function of orders and how many of them to use; a row of four sums for each epoch."""
+
+    def train(orders: tf.Tensor, n_epochs: tf.Tensor) -> tf.Tensor:
+        sums = tf.zeros((len(orders), 4))
+        epoch, is_finite = tf.constant(0), tf.constant(True)
+        while epoch < n_epochs and is_finite:
+            row = tf.concat((train_epoch(orders[epoch]), validate()), 0)
+            sums = tf.tensor_scatter_nd_update(sums, [[epoch]], [row])
+            epoch, is_finite = epoch + 1, tf.reduce_all(tf.math.is_finite(row))
+        return sums
+
+    return train
+
+
 def _train_epoch(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
     data: Tensors,
     batch_size: int,
-) -> Callable[[tf.Tensor], Sums]:
+) -> Callable[[tf.Tensor], tf.Tensor]:
     weights = model.trainable_variables
-    is_keras = type(optimizer).__module__.startswith("keras.")
+    is_keras = _is_keras(optimizer)
 
-    def step(indices: tf.Tensor) -> Sums:
+    def step(indices: tf.Tensor) -> tf.Tensor:
         targets = tf.gather(data.targets, indices)
         with tf.GradientTape() as tape:
             outputs = model(tf.gather(data.inputs, indices), training=True)
@@ -206,28 +264,28 @@ def _train_epoch(
     return lambda order: _sum_over(step, order, batch_size)
 
 
-def _score(
+def _validate(
     model: keras.Model, optimizer: keras.optimizers.Optimizer, data: Tensors
-) -> Callable[[], Sums]:
+) -> Callable[[], tf.Tensor]:
     weights = model.trainable_variables
 
-    def score(indices: tf.Tensor) -> Sums:
+    def score(indices: tf.Tensor) -> tf.Tensor:
         targets = tf.gather(data.targets, indices)
         outputs = model(tf.gather(data.inputs, indices), training=False)
         losses = data.objective.losses(targets, outputs)
         return _sums(losses, data.objective.scores(targets, outputs))
 
-    def score_all() -> Sums:
+    def validate() -> tf.Tensor:
         point = evaluation_point(optimizer, weights)
-        if point is None:
-            return _sum_over(score, tf.range(len(data.targets)), VALIDATION_CHUNK)
-        trained = [tf.identity(weight.value) for weight in weights]
-        _assign(weights, point)
+        trained = [tf.identity(weight.value) for weight in weights if point is not None]
+        if point is not None:
+            _assign(weights, point)
         sums = _sum_over(score, tf.range(len(data.targets)), VALIDATION_CHUNK)
-        _assign(weights, trained)
+        if point is not None:
+            _assign(weights, trained)
         return sums
 
-    return score_all
+    return validate
 
 
 def _assign(weights: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> None:
@@ -235,25 +293,18 @@ def _assign(weights: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> N
         weight.assign(value)
 
 
-def _sum_over(step: Callable[[tf.Tensor], Sums], indices: tf.Tensor, size: int) -> Sums:
+def _sum_over(step: Callable[[tf.Tensor], tf.Tensor], indices: tf.Tensor, size: int) -> tf.Tensor:
     """Adds up a step's sums over chunks of the indices; the last chunk may be smaller."""
     n_full, n_left = divmod(len(indices), size)
-    loss, score = tf.constant(0.0), tf.constant(0.0)
+    sums = tf.zeros(2)
     if n_full:
         chunks = tf.reshape(indices[: n_full * size], (n_full, size))
         for index in tf.range(n_full):
-            step_loss, step_score = step(chunks[index])
-            loss, score = loss + step_loss, score + step_score
+            sums += step(chunks[index])
     if n_left:
-        step_loss, step_score = step(indices[n_full * size :])
-        loss, score = loss + step_loss, score + step_score
-    return loss, score
+        sums += step(indices[n_full * size :])
+    return sums
 
 
-def _sums(losses: tf.Tensor, scores: tf.Tensor) -> Sums:
-    return tf.reduce_sum(losses), tf.reduce_sum(scores)
-
-
-def _as_scores(sums: Sums, n: int) -> Scores:
-    loss, score = map(float, sums)
-    return Scores(loss=loss / n, score=score / n)
+def _sums(losses: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    return tf.stack((tf.reduce_sum(losses), tf.reduce_sum(scores)))

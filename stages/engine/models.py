@@ -2,7 +2,7 @@
 
 A network takes unscaled inputs: its first layer scales them, as fitted to the training split. For
 classes it ends in logits, because the cross-entropy of logits is exact where that of a softmax
-output must clip; for numbers it ends in values of about the size of 1. `save_model` adds a layer
+output must clip; for numbers it ends in values of about the size of 1. `encode_model` adds a layer
 that turns these into probabilities, or into the units of the targets. To add a network here, write
 a function like `mlp` and name it in `MODELS`; a user's own network needs none of this.
 """
@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,7 +26,7 @@ from keras import layers
 
 from stages.common.data import Dataset
 from stages.common.errors import InputError, quoted
-from stages.common.files import replacing, write_archive
+from stages.common.files import write_archive
 from stages.common.memory import check_fits
 from stages.common.own import load_own, told_in_own_code
 from stages.common.params import BuiltInModel, Model, OwnModel
@@ -267,14 +266,13 @@ def is_slow_in_xla(network: Network) -> bool:
     return has_convolution or bool(network.random_states)
 
 
-def save_model(model: keras.Model, path: Path, dataset: Dataset) -> None:
-    """Saves the network as a `.keras` file whose bytes hold no date.
+def encode_model(model: keras.Model, dataset: Dataset) -> bytes:
+    """The network as the content of a `.keras` file that holds no date.
 
     The saved network outputs probabilities of the classes, or values in the units of the targets.
 
     Args:
         model: A network that outputs logits or scaled values.
-        path: Ends in `.keras`; `keras.models.load_model` reads it.
         dataset: Has the scaling of the targets.
     """
     scaling = dataset.scaling
@@ -283,11 +281,12 @@ def save_model(model: keras.Model, path: Path, dataset: Dataset) -> None:
         last = layers.Rescaling(scale, offset, name="units")
     else:
         last = layers.Softmax(name="probabilities")
-    with replacing(path) as temporary:
-        keras.Model(model.input, last(model.output), name=model.name).save(temporary)
-        with zipfile.ZipFile(BytesIO(temporary.read_bytes())) as saved:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        keras.Model(model.input, last(model.output), name=model.name).save(path)
+        with zipfile.ZipFile(path) as saved:
             members = {name: _undated(name, saved.read(name)) for name in saved.namelist()}
-        temporary.write_bytes(write_archive(members))
+    return write_archive(members)
 
 
 def check_can_be_saved(settings: Model, dataset: Dataset) -> None:
@@ -298,8 +297,8 @@ def check_can_be_saved(settings: Model, dataset: Dataset) -> None:
     """
     if isinstance(settings, OwnModel):
         model = build_network(settings, dataset).model
-        with TemporaryDirectory() as folder, told_in_own_code("model.name", settings.name):
-            save_model(model, Path(folder, "model.keras"), dataset)
+        with told_in_own_code("model.name", settings.name):
+            encode_model(model, dataset)
 
 
 def _undated(name: str, content: bytes) -> bytes:

@@ -77,15 +77,29 @@ class TrialStore:
         """
         record = _RECORD.encode(_Record(key, done, result.row, result.curve))
         content = _STORED.encode(_Stored(np.frombuffer(record, np.uint8), result.weights))
-        try:
-            write_bytes(self._path(key, done), content)
-        except OSError as error:
-            raise InputError(f"{self._folder}: cannot keep a trial ({error.strerror})") from None
+        write_to_store(self._path(key, done), content)
 
     def _path(self, key: str, trial: Trial) -> Path:
         name = f"{key} {trial.phase} {trial.learning_rate_factor!r} {trial.seed}"
-        digest = hashlib.sha256(name.encode()).hexdigest()
-        return self._folder / digest[:2] / f"{digest}.npz"
+        return path_in_store(self._folder, name)
+
+
+def path_in_store(folder: Path, name: str) -> Path:
+    """The store's file for a name, which may be any text."""
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return folder / digest[:2] / f"{digest}.npz"
+
+
+def write_to_store(path: Path, content: bytes) -> None:
+    """Writes a file of the store, whole or not at all.
+
+    Raises:
+        InputError: If the folder cannot be written to.
+    """
+    try:
+        write_bytes(path, content)
+    except OSError as error:
+        raise InputError(f"{path.parents[1]}: cannot keep a trial ({error.strerror})") from None
 
 
 def locate_store() -> Path:

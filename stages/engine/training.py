@@ -7,9 +7,9 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
-from math import ceil, isfinite
+from math import ceil
 from typing import Any
 
 import keras
@@ -24,7 +24,7 @@ from stages.common.params import FIRST_LOOK, Params, Task
 from stages.common.runs import Completed, Diverged, EpochRow, Failed
 from stages.common.score import score_of
 from stages.engine.environment import Environment, digest_own
-from stages.engine.loop import Program, Slot, Tensors, resolve_jit_compile, to_tensors
+from stages.engine.loop import Epoch, Program, Slot, Tensors, resolve_jit_compile, to_tensors
 from stages.engine.models import build_network
 from stages.engine.optimizers import (
     build_learning_rate,
@@ -190,7 +190,7 @@ def build_slot(
             build_optimizer(work.name, settings, factor, rates),
             factor,
             (train, validation),
-            batch_size=work.params.train.batch_size,
+            work.params.train,
             jit_compile=work.jit_compile,
             program=program,
         )
@@ -227,35 +227,32 @@ def run_trial(slot: Slot, work: Work, trial: Trial) -> TrialResult:
     """
     slot.reset(trial.seed, trial.learning_rate_factor)
     generator = np.random.default_rng(np.random.SeedSequence(trial.seed, spawn_key=(1,)))
-    curve: list[EpochRow] = []
-    n_epochs, is_finite = 0, True
-    while n_epochs < work.params.train.epochs and is_finite:
-        n_epochs += 1
-        training = slot.train_epoch(generator.permutation(slot.n_train).astype(np.int32))
-        if n_epochs == work.params.train.epochs:
-            slot.finish()
-        validation = slot.validate()
-        is_finite = all(
-            isfinite(value) for value in (*vars(training).values(), *vars(validation).values())
+    epochs: list[Epoch] = []
+    while len(epochs) < work.params.train.epochs and all(epoch.is_finite for epoch in epochs[-1:]):
+        n_epochs = min(slot.n_epochs_per_call, work.params.train.epochs - len(epochs))
+        orders = [generator.permutation(slot.n_train) for _ in range(n_epochs)]
+        epochs += slot.train(np.array(orders, np.int32))
+    if epochs[-1].is_finite and (final := slot.finish()) is not None:
+        epochs[-1] = replace(epochs[-1], validation=final)
+    curve = [
+        EpochRow(
+            phase=trial.phase,
+            setting=trial.setting,
+            seed=trial.seed,
+            epoch=number,
+            train_loss=epoch.training.loss,
+            train_score=epoch.training.score,
+            validation_loss=epoch.validation.loss,
+            validation_score=epoch.validation.score,
         )
-        if is_finite:
-            curve.append(
-                EpochRow(
-                    phase=trial.phase,
-                    setting=trial.setting,
-                    seed=trial.seed,
-                    epoch=n_epochs,
-                    train_loss=training.loss,
-                    train_score=training.score,
-                    validation_loss=validation.loss,
-                    validation_score=validation.score,
-                )
-            )
+        for number, epoch in enumerate(epochs, 1)
+        if epoch.is_finite
+    ]
     slot.take_evaluation_point()
     weights = tuple(slot.model.get_weights())
-    about = _about(work, trial, n_epochs, n_epochs * slot.n_steps_per_epoch)
+    about = _about(work, trial, len(epochs), len(epochs) * slot.n_steps_per_epoch)
     # Max-pooling and a sigmoid can hide weights that are not finite from the loss.
-    if not is_finite or not all(np.isfinite(array).all() for array in weights):
+    if not epochs[-1].is_finite or not all(np.isfinite(array).all() for array in weights):
         return TrialResult(row=Diverged(**about), curve=tuple(curve), weights=())
     score = score_of(work.params.task)
     last, best = curve[-1], max(curve, key=lambda row: score.merit(row.validation_score))

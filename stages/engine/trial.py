@@ -10,9 +10,6 @@ from stages.common.params import Params
 from stages.common.runs import EpochRow, Phase, TrialRow
 from stages.engine.environment import Environment
 
-# The environment variable that sends trials to a Dask cluster.
-SCHEDULER = "DASK_SCHEDULER_ADDRESS"
-
 
 @dataclass(frozen=True)
 class Trial:

@@ -1,26 +1,25 @@
-"""Tunes one optimizer and trains the setting that was chosen with the first fresh seeds."""
+"""Tunes optimizers and trains the settings that were chosen with the first fresh seeds."""
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from stages.common.console import Progress
 from stages.common.data import Dataset
 from stages.common.errors import InputError
 from stages.common.params import FIRST_LOOK, Params, choose_arguments, fresh_seeds
-from stages.common.runs import Completed, EpochRow, Failed, Phase, Run, Setting, TrialRow, Weights
-from stages.common.score import Score, score_of
+from stages.common.runs import Completed, Failed, Phase, Run, Setting, TrialRow
+from stages.common.score import score_of
 from stages.engine.environment import Environment
-from stages.engine.models import build_network
+from stages.engine.models import build_network, encode_model
 from stages.engine.optimizers import build_optimizer, leave_out_output_layer
-from stages.engine.runner import Runner
+from stages.engine.runner import Job, Runner
 from stages.engine.store import digest_examples, prune
 from stages.engine.training import plan_work
 from stages.engine.trial import Data, Trial, TrialResult, Work, Workers
+from stages.train.finished import KeyedTrial, Trained, gather
 from stages.train.search import (
     CONFIGURED,
     N_FINALISTS,
@@ -36,60 +35,77 @@ from stages.train.search import (
 _NOT_IN_CONFIG = ("name", "learning_rate")
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What the stage writes.
-
-    `model` holds the weights of the confirmation trial at the tuned rate with the best final
-    validation score; None if none was completed.
-    """
-
-    run: Run
-    trials: tuple[TrialRow, ...]
-    epochs: tuple[EpochRow, ...]
-    weights: Weights
-    model: keras.Model | None
-
-
 def train(
-    name: str,
+    names: Sequence[str],
     params: Params,
     dataset: Dataset,
     data: Data,
     *,
     store_folder: Path,
     workers: Workers,
-) -> Trained:
-    """Tunes the optimizer of this name, then trains the chosen setting with fresh seeds.
+) -> dict[str, Trained]:
+    """Tunes the optimizers of these names, then trains the chosen settings with fresh seeds.
 
-    The configured setting is trained with them as well, so that it can be reported. Results do not
-    depend on where trials run or which come from the store.
+    The configured settings are trained with them as well, so that they can be reported. Results do
+    not depend on where trials run, which come from the store, or which optimizers are tuned
+    together.
 
     Raises:
         InputError: If the parameters name a model or an optimizer that cannot be built, every
-            tuning trial fails, or the workers cannot go on.
+            tuning trial of an optimizer fails, or the workers cannot go on.
     """
     started_s = time.time()
     digest = digest_examples(data.train, data.validation)
-    plan = _Plan(name, params, dataset, digest, workers.environment)
-    tuning, seeds = params.tuning, fresh_seeds(params.confirmation, FIRST_LOOK)
+    plans = [_Plan(name, params, dataset, digest, workers.environment) for name in names]
+    label = f"train {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+    n_trials = len(names) * _count_trials(params)
+    with Progress(label, n_trials, "trials") as progress:
+        runner = Runner(data, workers, store_folder, progress, score_of(params.task))
+        searches = {plan: _search(plan, progress) for plan in plans}
+        while searches:
+            rounds = {plan: next(search, None) for plan, search in searches.items()}
+            asked = {plan: jobs for plan, jobs in rounds.items() if jobs is not None}
+            searches = {plan: searches[plan] for plan in asked}
+            _run(runner, asked)
+    prune(store_folder, unused_since_s=started_s)
+    return {plan.name: _finish(plan) for plan in plans}
+
+
+def _count_trials(params: Params) -> int:
+    """Trials for one optimizer, if tuning does not choose the configured setting."""
+    tuning = params.tuning
     n_finalists = min(N_FINALISTS, tuning.n_settings)
     n_tuning = tuning.n_settings * len(tuning.seeds) + n_finalists * len(tuning.final_seeds)
-    with Progress(f"train {name}", n_tuning + 2 * len(seeds), "trials") as progress:
-        score = score_of(params.task)
-        runner = Runner(data, workers, store_folder, progress, score)
-        while points := next_points(plan.merits(), tuning, params.optimizers[name]):
-            plan.run(runner, "tuning", points, tuning.seeds)
-            plan.check_not_all_failed()
-        finalists = choose_finalists(plan.merits())
-        plan.run(runner, "tuning", finalists, tuning.final_seeds)
-        merits = plan.merits()
-        tuned = max(finalists, key=lambda point: merits[point])
-        if tuned == CONFIGURED:
-            progress.skip(len(seeds))
-        plan.run(runner, "confirmation", dict.fromkeys((tuned, CONFIGURED)), seeds)
-    prune(store_folder, unused_since_s=started_s)
-    return _gather(plan, tuned)
+    return n_tuning + 2 * FIRST_LOOK
+
+
+def _search(plan: "_Plan", progress: Progress) -> Iterator[list[Job]]:
+    """Yields the trials that are to be run next, all at once, and goes on from their results."""
+    params, tuning = plan.params, plan.params.tuning
+    while points := next_points(plan.merits(), tuning, params.optimizers[plan.name]):
+        yield plan.jobs("tuning", points, tuning.seeds)
+        plan.check_not_all_failed()
+    finalists = choose_finalists(plan.merits())
+    yield plan.jobs("tuning", finalists, tuning.final_seeds)
+    merits = plan.merits()
+    plan.tuned = max(finalists, key=lambda point: merits[point])
+    seeds = fresh_seeds(params.confirmation, FIRST_LOOK)
+    if plan.tuned == CONFIGURED:
+        progress.skip(len(seeds))
+    yield plan.jobs("confirmation", dict.fromkeys((plan.tuned, CONFIGURED)), seeds)
+
+
+def _run(runner: Runner, asked: Mapping["_Plan", Sequence[Job]]) -> None:
+    """Runs one round of each search, all together.
+
+    The first trial of each optimizer comes first, so that threads that have to compile find
+    something different to compile; after that, the trials of one optimizer are together.
+    """
+    firsts = [(plan, job) for plan, jobs in asked.items() for job in jobs[:1]]
+    others = [(plan, job) for plan, jobs in asked.items() for job in jobs[1:]]
+    results = runner.run([job for _, job in (*firsts, *others)])
+    for (plan, _), result in zip((*firsts, *others), results, strict=True):
+        plan.results.append(result)
 
 
 class _Plan:
@@ -110,19 +126,20 @@ class _Plan:
         # Parameters that cannot be trained with are told before progress begins.
         self.work(CONFIGURED)
         self.points: list[Point] = []
+        self.trials: list[KeyedTrial] = []
         self.results: list[TrialResult] = []
+        self.tuned = CONFIGURED
 
-    def run(
-        self, runner: Runner, phase: Phase, points: Iterable[Point], seeds: Sequence[int]
-    ) -> None:
-        """Runs the trials at these settings, all at once."""
+    def jobs(self, phase: Phase, points: Iterable[Point], seeds: Sequence[int]) -> list[Job]:
+        """The trials at these settings; their results are to be appended in this order."""
         jobs = []
         for point in points:
             if point not in self.points:
                 self.points.append(point)
             work, place = self.work(point), self.points.index(point)
             jobs += [(work, Trial(phase, point.factor, seed, place)) for seed in seeds]
-        self.results += runner.run(jobs)
+        self.trials += [(work.key, trial) for work, trial in jobs]
+        return jobs
 
     def work(self, point: Point) -> Work:
         """What the trials at this setting have in common; the learning rate is no part of it."""
@@ -153,62 +170,43 @@ class _Plan:
             )
 
 
-def _gather(plan: _Plan, tuned: Point) -> Trained:
-    work = plan.work(tuned)
+def _finish(plan: _Plan) -> Trained:
+    """Describes what was trained, and saves the best network."""
+    work = plan.work(plan.tuned)
     entry = work.params.optimizers[plan.name]
     model = build_network(plan.params.model, plan.dataset).model
     config = build_optimizer(plan.name, entry).get_config()
     optimizer = build_optimizer(plan.name, leave_out_output_layer(entry, model))
     optimizer.build(model.trainable_variables)
     points = plan.points
-    place = points.index(tuned)
-    confirmed = [result for result in plan.results if result.row.phase == "confirmation"]
-    return Trained(
-        run=Run(
-            class_name=entry.class_name,
-            optimizer={key: v for key, v in config.items() if key not in _NOT_IN_CONFIG},
-            settings=tuple(
-                Setting(p.factor, p.factor * work.configured_rate, dict(p.arguments))
-                for p in points
-            ),
-            tuned=place,
-            configured=points.index(CONFIGURED),
-            jit_compile=work.jit_compile,
-            n_parameters=model.count_params(),
-            n_state=sum(int(np.prod(v.shape)) for v in optimizer.variables if len(v.shape)),
-            versions=plan.environment.versions,
-            own=work.own,
+    place = points.index(plan.tuned)
+    run = Run(
+        class_name=entry.class_name,
+        optimizer={key: v for key, v in config.items() if key not in _NOT_IN_CONFIG},
+        settings=tuple(
+            Setting(p.factor, p.factor * work.configured_rate, dict(p.arguments)) for p in points
         ),
-        trials=tuple(result.row for result in plan.results),
-        epochs=tuple(epoch for result in plan.results for epoch in result.curve),
-        weights=_stack_weights(confirmed),
-        model=_with_best_weights(
-            model,
-            [result for result in confirmed if result.row.setting == place],
-            score_of(plan.params.task),
-        ),
+        tuned=place,
+        configured=points.index(CONFIGURED),
+        jit_compile=work.jit_compile,
+        n_parameters=model.count_params(),
+        n_state=sum(int(np.prod(v.shape)) for v in optimizer.variables if len(v.shape)),
+        versions=plan.environment.versions,
+        own=work.own,
     )
+    best = _find_best(plan, place)
+    if best is not None:
+        model.set_weights(best.weights)
+    saved = None if best is None else encode_model(model, plan.dataset)
+    return gather(run, plan.trials, plan.results, saved)
 
 
-def _with_best_weights(
-    model: keras.Model, results: Sequence[TrialResult], score: Score
-) -> keras.Model | None:
-    """The model with the weights of the best trial; None if no trial completed."""
-    scores = {
-        index: score.merit(result.row.validation_score)
-        for index, result in enumerate(results)
-        if isinstance(result.row, Completed)
+def _find_best(plan: _Plan, setting: int) -> TrialResult | None:
+    """The completed confirmation trial at this setting with the best final validation score."""
+    score = score_of(plan.params.task)
+    merits = {
+        index: score.merit(row.validation_score)
+        for index, row in enumerate(result.row for result in plan.results)
+        if isinstance(row, Completed) and (row.phase, row.setting) == ("confirmation", setting)
     }
-    if not scores:
-        return None
-    model.set_weights(results[max(scores, key=lambda index: scores[index])].weights)
-    return model
-
-
-def _stack_weights(results: Sequence[TrialResult]) -> Weights:
-    kept = [result for result in results if isinstance(result.row, Completed)]
-    return Weights(
-        settings=np.array([result.row.setting for result in kept], np.int64),
-        seeds=np.array([result.row.seed for result in kept], np.int64),
-        arrays=tuple(map(np.stack, zip(*(result.weights for result in kept), strict=True))),
-    )
+    return plan.results[max(merits, key=lambda index: merits[index])] if merits else None

@@ -21,7 +21,8 @@ from stages.engine import cluster as cluster_module
 from stages.engine.cluster import open_cluster
 from stages.engine.trial import Data, Trial, Work, Workers
 from stages.engine.workers import open_threads, open_workers
-from stages.train.tuning import Trained, train
+from stages.train.finished import Trained
+from stages.train.tuning import train
 from tests.cluster.conftest import PATIENCE_S, Cluster, running_cluster
 from tests.conftest import PROJECT
 from tests.examples import DATA, DATASET, TEST, bits, write_trained
@@ -86,7 +87,8 @@ class Watched:
 
 
 def run(workers: Workers, store: Path, params: Params = PARAMS) -> Trained:
-    return train("sgd", params, DATASET, DATA, store_folder=store, workers=workers)
+    trained = train(["sgd"], params, DATASET, DATA, store_folder=store, workers=workers)
+    return trained["sgd"]
 
 
 def count_trials(cluster: Cluster) -> list[int]:
@@ -161,11 +163,11 @@ def test_a_race_on_a_cluster_gives_the_same_bytes_with_one_worker_and_with_two(
         return [ROWS.encode(confirmed.rows), PREDICTIONS.encode(confirmed.predictions)]
 
     with open_threads(1) as workers:
-        for name in params.optimizers:
-            trained = train(
-                name, params, DATASET, DATA, store_folder=tmp_path / "train", workers=workers
-            )
-            write_trained(tmp_path / "runs" / name, trained)
+        names = list(params.optimizers)
+        store = tmp_path / "train"
+        trained = train(names, params, DATASET, DATA, store_folder=store, workers=workers)
+        for name in names:
+            write_trained(tmp_path / "runs" / name, trained[name])
         in_threads = race(workers, "threads")
     cluster.start_worker("one", preload=COUNTING)
     cluster.wait_for({"one"})

@@ -70,7 +70,10 @@ def predicted(seed: int) -> list[int]:
 
 
 class ScriptedScorer:
-    def __init__(self, _: object, task: Task, scaling: Scaling, test: object) -> None:
+    def __init__(
+        self, _: object, task: Task, scaling: Scaling, test: object, *, jit_compile: bool
+    ) -> None:
+        assert jit_compile
         assert (task, scaling) == (TASK, DATASET.scaling)
         assert test is TEST
 
@@ -441,7 +444,8 @@ REAL = small_params(
 
 
 def train_real(name: str, params: Params, store: Path, workers: Workers) -> Any:
-    return train(name, params, DATASET, DATA, store_folder=store, workers=workers)
+    trained = train([name], params, DATASET, DATA, store_folder=store, workers=workers)
+    return trained[name]
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ dataset = replace(DATASET, input_shape=(28, 28, 1), n_train=80)
 environment = replace(describe_environment(), devices=("CPU",))
 slot = build_slot(plan_work(name, params, dataset, "", environment), data, data)
 slot.reset(1, 1.0)
-scores = slot.train_epoch(generator.permutation(80).astype(np.int32)), slot.validate()
+scores = slot.train(generator.permutation(80).astype(np.int32)[np.newaxis])
 weights = b"".join(weight.tobytes() for weight in slot.model.get_weights())
 print(scores, hashlib.sha256(weights).hexdigest())
 """

@@ -24,7 +24,6 @@ FILES_WITH_TENSORFLOW = {
     "stages/engine/objective.py",
     "stages/engine/optimizers.py",
     "stages/engine/training.py",
-    "stages/train/tuning.py",
 }
 
 

@@ -11,11 +11,19 @@ from sklearn.metrics import r2_score
 from stages.common.data import Examples
 from stages.common.optimizer_params import Optimizer
 from stages.engine import models
-from stages.engine.loop import Slot, resolve_jit_compile
+from stages.engine.loop import Scores, Slot, resolve_jit_compile
 from stages.engine.models import initialise
 from stages.engine.optimizers import build_optimizer
 from tests import regression
-from tests.examples import DATASET, TRAIN, draw_examples, small_network, small_slot, unnamed_network
+from tests.examples import (
+    DATASET,
+    TRAIN,
+    draw_examples,
+    small_network,
+    small_slot,
+    train_epochs,
+    unnamed_network,
+)
 from tests.parameters import COMMITTED, optimizer
 from tests.regression import draw_numbers, numbers_network, numbers_slot
 
@@ -53,6 +61,14 @@ def new_slot(
     return slot
 
 
+def validate(slot: Slot) -> Scores:
+    """Validation scores of the initial weights, which a learning rate of 0 does not change."""
+    slot.reset(1, 0.0)
+    (epoch,) = slot.train(ORDER[np.newaxis])
+    slot.reset(1, 1.0)
+    return epoch.validation
+
+
 def new_reference(entry: Optimizer, **model: Any) -> keras.Model:
     """The same network and initial weights for Keras's own loop."""
     network = small_network(**model)
@@ -69,7 +85,7 @@ def new_reference(entry: Optimizer, **model: Any) -> keras.Model:
 def assert_trains_as_keras_fit_does(entry: Optimizer, *, jit_compile: bool, **model: Any) -> Slot:
     slot = new_slot(entry, jit_compile=jit_compile, **model)
     reference = new_reference(entry, **model)
-    scores = [slot.train_epoch(ORDER) for _ in range(2)]
+    scores = train_epochs(slot, ORDER, 2)
     slot.finish()
     inputs, targets = TRAIN.inputs[ORDER], TRAIN.targets[ORDER]
     fit = reference.fit(
@@ -126,7 +142,7 @@ def test_what_a_layer_adds_to_the_loss_is_trained_as_in_keras_fit(
     monkeypatch.setitem(models.MODELS, "decayed", decayed)
     slot = new_slot(optimizer(class_name="SGD"), jit_compile=False, name="decayed")
     reference = new_reference(optimizer(class_name="SGD"), name="decayed")
-    slot.train_epoch(ORDER)
+    train_epochs(slot, ORDER, 1)
     inputs, targets = TRAIN.inputs[ORDER], TRAIN.targets[ORDER]
     reference.fit(inputs, targets, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
     for ours, theirs in zip(slot.model.get_weights(), reference.get_weights(), strict=True):
@@ -138,7 +154,7 @@ def test_validation_scores_are_those_of_keras_evaluate(*, jit_compile: bool) -> 
     many = draw_examples(1100, 4)  # more than go through the network at once
     entry = optimizer(class_name="SGD")
     loss, accuracy = new_reference(entry).evaluate(many.inputs, many.targets, verbose=0)
-    scores = new_slot(entry, many, jit_compile=jit_compile).validate()
+    scores = validate(new_slot(entry, many, jit_compile=jit_compile))
     assert (scores.loss, scores.score) == pytest.approx((loss, accuracy), abs=1e-5)
 
 
@@ -188,7 +204,7 @@ def test_a_minibatch_may_hold_all_examples_and_more(n_more: int, *, jit_compile:
     slot = new_slot(entry, jit_compile=jit_compile, batch_size=DATASET.n_train + n_more)
     reference = new_reference(entry)
     before = reference.evaluate(TRAIN.inputs, TRAIN.targets, verbose=0)
-    scores = slot.train_epoch(ORDER)
+    (scores,) = train_epochs(slot, ORDER, 1)
     assert (scores.loss, scores.score) == pytest.approx(tuple(before), abs=1e-5)
     assert slot.n_steps_per_epoch == 1
 
@@ -223,7 +239,7 @@ def test_a_regression_trains_as_keras_fit_does_on_scaled_targets(
     slot = new_numbers_slot(train={"jit_compile": jit_compile}, task={"loss": loss})
     reference = new_numbers_reference("mean_squared_error" if loss == "auto" else loss)
     train = regression.TRAIN
-    scores = [slot.train_epoch(ORDER) for _ in range(2)]
+    scores = train_epochs(slot, ORDER, 2)
     history = reference.fit(
         train.inputs[ORDER],
         scaled(train)[ORDER],
@@ -247,9 +263,10 @@ def test_the_score_of_a_regression_is_the_r2_of_scikit_learn() -> None:
         units = outputs * scaling.target_scale + scaling.target_offset
         return float(r2_score(examples.targets, units))
 
-    validation = slot.validate()
+    validation = validate(slot)
     assert validation.score == pytest.approx(r2(many), abs=1e-5)
     losses = np.square(reference.predict(many.inputs, verbose=0) - scaled(many))
     assert validation.loss == pytest.approx(losses.mean(), abs=1e-5)
     # In one minibatch, so that every example is scored before the update.
-    assert slot.train_epoch(ORDER).score == pytest.approx(r2(regression.TRAIN), abs=1e-5)
+    (training,) = train_epochs(slot, ORDER, 1)
+    assert training.score == pytest.approx(r2(regression.TRAIN), abs=1e-5)

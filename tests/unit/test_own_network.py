@@ -19,15 +19,16 @@ from stages.engine.loop import to_tensors
 from stages.engine.models import (
     build_network,
     check_can_be_saved,
+    encode_model,
     initialise,
-    save_model,
 )
 from stages.engine.optimizers import build_optimizer
 from stages.engine.training import build_slot, plan_work, train_trial
 from stages.engine.trial import Trial, Work
 from stages.engine.workers import open_threads
-from stages.train.tuning import Trained, train
-from tests.examples import DATA, DATASET, TASK, TRAIN, VALIDATION, bits
+from stages.train.finished import Trained
+from stages.train.tuning import train
+from tests.examples import DATA, DATASET, TASK, TRAIN, VALIDATION, bits, train_epochs
 from tests.parameters import optimizer, small_params
 
 ADAM = optimizer(class_name="Adam", learning_rate=0.01)
@@ -90,7 +91,7 @@ def test_a_residual_network_trains_as_keras_fit_does(write: Any) -> None:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     reference.model.compile(build_optimizer("it", ADAM), loss, jit_compile=False)
     order = np.random.default_rng(5).permutation(len(TRAIN.targets)).astype(np.int32)
-    scores = [slot.train_epoch(order) for _ in range(2)]
+    scores = train_epochs(slot, order, 2)
     fit = reference.model.fit(
         TRAIN.inputs[order],
         TRAIN.targets[order],
@@ -114,7 +115,8 @@ def test_it_gives_the_same_bytes_with_any_number_of_workers(write: Any, tmp_path
     def run(n: int) -> Trained:
         with open_threads(n) as workers:
             store = tmp_path / str(n)
-            return train("it", params, DATASET, DATA, store_folder=store, workers=workers)
+            trained = train(["it"], params, DATASET, DATA, store_folder=store, workers=workers)
+            return trained["it"]
 
     one, two = run(1), run(2)
     assert one.trials == two.trials
@@ -122,13 +124,12 @@ def test_it_gives_the_same_bytes_with_any_number_of_workers(write: Any, tmp_path
     assert bits(one.weights.arrays) == bits(two.weights.arrays)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_the_saved_model_takes_raw_inputs_and_gives_probabilities(
     write: Any, tmp_path: Path
 ) -> None:
     name = write(RESIDUAL)
     model = build_network(own_params(name, width=8).model, DATASET).model
-    save_model(model, tmp_path / "model.keras", DATASET)
+    (tmp_path / "model.keras").write_bytes(encode_model(model, DATASET))
     module = __import__(name.partition(":")[0])
     loaded = keras.models.load_model(
         tmp_path / "model.keras", custom_objects={"Scale": module.Scale}
@@ -299,7 +300,7 @@ def test_the_gradients_of_an_embedding_are_dense_for_an_optimizer_of_ones_own(
     data = to_tensors(Examples(tokens, TRAIN.targets), TASK, dataset.scaling)
     slot = build_slot(work, data, data)
     slot.reset(1, 1.0)
-    losses = [slot.train_epoch(np.arange(75, dtype=np.int32)).loss for _ in range(5)]
+    losses = [scores.loss for scores in train_epochs(slot, np.arange(75), 5)]
     assert losses == sorted(losses, reverse=True)
 
 

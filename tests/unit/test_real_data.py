@@ -49,11 +49,13 @@ def mean_test_scores(params: Params, parts: Parts, store: Path) -> dict[str, flo
     """Over the first fresh seeds at the tuned rate, by optimizer."""
     data = Data(parts.train, parts.validation)
     model = build_network(params.model, parts.dataset).model
-    scorer = Scorer(model, params.task, parts.dataset.scaling, parts.test)
+    scorer = Scorer(model, params.task, parts.dataset.scaling, parts.test, jit_compile=True)
     means = {}
     with open_threads(1) as workers:
         for name in params.optimizers:
-            trained = train(name, params, parts.dataset, data, store_folder=store, workers=workers)
+            trained = train(
+                [name], params, parts.dataset, data, store_folder=store, workers=workers
+            )[name]
             at_tuned = trained.weights.settings == trained.run.tuned
             all_weights = list(zip(*trained.weights.arrays, strict=True))
             scores = [

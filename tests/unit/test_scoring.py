@@ -37,7 +37,7 @@ def test_a_trial_is_scored_as_keras_evaluate_scores_its_network() -> None:
     model = network.model
     trained = [initial_weights(network, seed) for seed in (1, 2)]
     # One model for all of them, whatever it scored before.
-    scorer = Scorer(model, TASK, DATASET.scaling, TEST)
+    scorer = Scorer(model, TASK, DATASET.scaling, TEST, jit_compile=True)
     scores = [scorer.score(weights) for weights in trained]
 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -55,7 +55,7 @@ def test_a_trial_is_scored_as_keras_evaluate_scores_its_network() -> None:
 def test_logits_that_are_large_have_a_finite_loss() -> None:
     network = small_network()
     weights = [1e4 * array for array in initial_weights(network, 1)]
-    score = Scorer(network.model, TASK, DATASET.scaling, TEST).score(weights)
+    score = Scorer(network.model, TASK, DATASET.scaling, TEST, jit_compile=True).score(weights)
     assert np.isfinite(score.loss)
 
 
@@ -65,7 +65,7 @@ def test_predictions_take_no_more_room_than_the_classes_need(n_classes: int, dty
     model = keras.Model(inputs, keras.layers.Dense(n_classes)(inputs))
     test = Examples(np.ones((3, 1), np.float32), np.array([0, 1, 0], np.int32))
     weights: list[Any] = [np.zeros((1, n_classes)), np.arange(n_classes)]
-    score = Scorer(model, TASK, Scaling((), (), (), ()), test).score(weights)
+    score = Scorer(model, TASK, Scaling((), (), (), ()), test, jit_compile=True).score(weights)
     assert score.predictions.tolist() == [n_classes - 1] * 3
     assert score.predictions.dtype == dtype
 
@@ -81,7 +81,7 @@ def predicted(network: Network, weights: list[np.ndarray]) -> np.ndarray:
 
 def test_a_regression_is_scored_in_the_units_of_its_targets() -> None:
     network, scaling = numbers_network(), regression.DATASET.scaling
-    scorer = Scorer(network.model, task(), scaling, NUMBERS)
+    scorer = Scorer(network.model, task(), scaling, NUMBERS, jit_compile=True)
     for seed in (1, 2):
         weights = initial_weights(network, seed)
         score, expected = scorer.score(weights), predicted(network, weights)
@@ -101,7 +101,9 @@ def test_a_metric_of_keras_is_one_of_the_units_of_the_targets_too() -> None:
     network = numbers_network()
     asked = task(score="mean_absolute_error", loss="huber")
     weights = initial_weights(network, 1)
-    score = Scorer(network.model, asked, regression.DATASET.scaling, NUMBERS).score(weights)
+    score = Scorer(
+        network.model, asked, regression.DATASET.scaling, NUMBERS, jit_compile=True
+    ).score(weights)
     expected = predicted(network, weights)
     assert score.score == pytest.approx(mean_absolute_error(NUMBERS.targets, expected), rel=1e-5)
 

@@ -16,7 +16,7 @@ from stages.common.optimizer_params import Optimizer
 from stages.common.runs import Completed, Diverged, Failed, Phase
 from stages.engine import loop, training
 from stages.engine.environment import describe_environment
-from stages.engine.loop import Scores, Slot
+from stages.engine.loop import Epoch, Scores, Slot
 from stages.engine.training import N_SLOTS, plan_work, run_trial, train_trial
 from stages.engine.trial import Trial, TrialResult, Work
 from tests.examples import DATA, DATASET, bits, small_slot, small_work
@@ -31,6 +31,7 @@ class ScriptedSlot:
 
     n_train = 20
     n_steps_per_epoch = 5
+    n_epochs_per_call = 2
     program = None
 
     def __init__(
@@ -38,7 +39,10 @@ class ScriptedSlot:
         training: list[Scores],
         validation: list[Scores],
         weights: tuple[np.ndarray, ...] = (),
+        *,
+        averages: bool = False,
     ) -> None:
+        self.averages = averages
         self._training, self._validation = iter(training), iter(validation)
         self._weights = weights
         self.orders: list[bytes] = []
@@ -51,18 +55,20 @@ class ScriptedSlot:
     def take_evaluation_point(self) -> None:
         self.calls.append("take evaluation point")
 
-    def train_epoch(self, order: Any) -> Scores:
-        assert sorted(order) == list(range(self.n_train))
-        self.orders.append(order.tobytes())
-        self.calls.append("train")
-        return next(self._training)
+    def train(self, orders: Any) -> list[Epoch]:
+        self.calls.append(f"train {len(orders)}")
+        epochs: list[Epoch] = []
+        for order in orders:
+            assert sorted(order) == list(range(self.n_train))
+            self.orders.append(order.tobytes())
+            epochs.append(Epoch(next(self._training), next(self._validation)))
+            if not epochs[-1].is_finite:
+                break
+        return epochs
 
-    def finish(self) -> None:
+    def finish(self) -> Scores | None:
         self.calls.append("finish")
-
-    def validate(self) -> Scores:
-        self.calls.append("validate")
-        return next(self._validation)
+        return next(self._validation) if self.averages else None
 
     def get_weights(self) -> Iterator[Any]:
         return iter(self._weights)
@@ -208,13 +214,42 @@ def test_only_a_confirmation_trial_keeps_its_weights(phase: Phase, n_weights: in
 
 
 def test_moving_averages_become_the_weights_before_the_last_validation() -> None:
-    slot = scripted([1.0, 1.0])
-    run(slot, 7)
-    assert slot.calls == [
-        "reset 7 1.0",
-        *("train", "validate", "train", "finish", "validate"),
-        "take evaluation point",
-    ]
+    validation = [Scores(loss, 0.5) for loss in (4.0, 3.0, 2.0, 1.0)]
+    slot = ScriptedSlot([Scores(1.0, 0.5)] * 3, validation, averages=True)
+    curve = run(slot, 7, epochs=3).curve
+    expected = ["reset 7 1.0", "train 2", "train 1", "finish", "take evaluation point"]
+    assert slot.calls == expected
+    assert [epoch.validation_loss for epoch in curve] == [4.0, 3.0, 1.0]
+
+
+def test_without_averages_the_last_validation_stands() -> None:
+    slot = scripted([3.0, 2.0])
+    assert [epoch.validation_loss for epoch in run(slot, 7).curve] == [3.0, 2.0]
+    assert slot.calls == ["reset 7 1.0", "train 2", "finish", "take evaluation point"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        optimizer(class_name="Adam"),
+        optimizer(class_name="SGD", use_ema=True, ema_momentum=0.8),
+        optimizer(class_name="optimizers/schedule_free_sgd.py:ScheduleFreeSGD", learning_rate=0.1),
+    ],
+    ids=["adam", "ema", "schedule_free"],
+)
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_several_epochs_in_one_call_give_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, entry: Optimizer, dropout: float
+) -> None:
+    results = []
+    for n_uses in (0, 10**9):
+        monkeypatch.setattr(loop, "N_USES_PER_CALL", n_uses)
+        slot = small_slot(entry, model={"dropout": dropout}, train={"epochs": 3})
+        results.append((slot.n_epochs_per_call, run(slot, 1, epochs=3)))
+    (one, alone), (three, together) = results
+    assert (one, three) == (1, 3)
+    assert alone == replace(together, weights=alone.weights)
+    assert bits(alone.weights) == bits(together.weights) != []
 
 
 def train_in_new_thread(work: Work, *trials: Trial) -> list[TrialResult]:

@@ -1,0 +1,62 @@
+"""Which optimizers' stages DVC will run after the present one."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from stages.common.params import Params, read_yaml
+
+LOCK = Path("dvc.lock")
+PARAMS = "params.yaml"
+
+
+def find_pending(name: str, params: Params) -> tuple[str, ...]:
+    """The other optimizers that have changed since DVC last ran their stage.
+
+    None if the user asked DVC for single optimizers, such as by `dvc repro train@adam`, and none
+    whose other arguments are searched as well: each of their settings is compiled by itself.
+    """
+    if params.optimizers[name].search or _is_single():
+        return ()
+    try:
+        stages = read_yaml(LOCK.read_bytes())["stages"]
+        raw = read_yaml(Path(PARAMS).read_bytes())
+        return tuple(
+            other
+            for other, entry in params.optimizers.items()
+            if other != name and not entry.search and _has_changed(stages, f"train@{other}", raw)
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ()  # dvc.lock is damaged, or of a form that a later DVC writes
+
+
+def _is_single() -> bool:
+    """Whether DVC's command names stages of single optimizers."""
+    try:
+        commands = [process.cmdline() for process in psutil.Process().parents()]
+    except psutil.Error:
+        return True
+    return any(word.startswith("train@") for command in commands for word in command)
+
+
+def _has_changed(stages: dict[str, Any], stage: str, raw: dict[str, Any]) -> bool:
+    if stage not in stages:
+        return True
+    locked = stages[stage]
+    return any(_digest(dep["path"]) != dep["md5"] for dep in locked["deps"]) or any(
+        _value(raw, key) != value for key, value in locked["params"][PARAMS].items()
+    )
+
+
+def _digest(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _value(raw: dict[str, Any], key: str) -> Any:
+    found: Any = raw
+    for part in key.split("."):
+        found = found[part]
+    return found
