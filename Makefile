@@ -20,7 +20,7 @@ TELL_DVC_OF_GIT = if git rev-parse --git-dir >/dev/null 2>&1; \
 	else dvc config --local core.no_scm true; fi
 
 .DEFAULT_GOAL := help
-.PHONY: run example fashion-mnist history plots scheduler worker check check-results test test-quick coverage docs-check \
+.PHONY: run example fashion-mnist history cost plots scheduler worker check check-results test test-quick coverage docs-check \
 	schema screenshots bench bench-cluster requirements clean help
 
 ## Compare optimizers
@@ -40,6 +40,9 @@ fashion-mnist: $(RUN)  ## run the textbook's experiment, in place of the present
 
 history: $(RUNTIME)  ## show your results by commit and experiment
 	@python -m stages.report.history $(OPTIONS)
+
+cost: $(RUNTIME)  ## measure what a step of each optimizer costs, for the page
+	@python -m commands.cost
 
 plots: $(RUNTIME)  ## draw DVC's plots as a page that needs no network
 	@python -m commands.plots

@@ -135,12 +135,14 @@ class Look:
 
 @dataclass(frozen=True)
 class Finding:
-    """A validity check that fired: what is wrong in plain words, and what to do about it."""
+    """A fault that a validity check found; `stages/report/warnings.py` puts it into words.
+
+    `facts` are the numbers and names that those words need, by names that differ between checks.
+    """
 
     check: str
     optimizers: tuple[str, ...]
-    problem: str
-    advice: str
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

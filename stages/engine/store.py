@@ -53,16 +53,13 @@ class TrialStore:
 
     def get(self, key: str, wanted: Trial) -> TrialResult | None:
         """The trial's result, or None if the file is missing, damaged, or of another trial."""
-        path = self._path(key, wanted)
         try:
-            stored = _STORED.decode(path.read_bytes())
+            stored = _STORED.decode(read_from_store(self._path(key, wanted)))
             record = _RECORD.decode(stored.record.tobytes())
         except (OSError, ValueError):
             return None
         if (record.key, record.trial) != (key, wanted):
             return None
-        with suppress(OSError):  # the folder may be read-only
-            os.utime(path)
         return TrialResult(
             row=replace(record.row, setting=wanted.setting),
             curve=tuple(replace(epoch, setting=wanted.setting) for epoch in record.curve),
@@ -84,10 +81,22 @@ class TrialStore:
         return path_in_store(self._folder, name)
 
 
-def path_in_store(folder: Path, name: str) -> Path:
-    """The store's file for a name, which may be any text."""
+def path_in_store(folder: Path, name: str, kind: str = "") -> Path:
+    """The store's file for a name, which may be any text; `kind` tells files that hold no trial."""
     digest = hashlib.sha256(name.encode()).hexdigest()
-    return folder / digest[:2] / f"{digest}.npz"
+    return folder / digest[:2] / f"{digest}{kind}.npz"
+
+
+def read_from_store(path: Path) -> bytes:
+    """Reads a file of the store, and notes that it was used.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    content = path.read_bytes()
+    with suppress(OSError):  # the folder may be read-only
+        os.utime(path)
+    return content
 
 
 def write_to_store(path: Path, content: bytes) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from statistics import median
+from typing import Any
 
 from stages.common.confirmation import ConfirmationRow
 from stages.common.data import Dataset
@@ -16,7 +17,6 @@ from stages.common.runs import EpochRow, Run, TrialRow
 from stages.common.score import ACCURACY, R2, Score
 from stages.evaluate.criteria import grid_points
 from stages.evaluate.scored import ScoredRun
-from stages.evaluate.verdict import enumerate_names
 from stages.inference.estimates import estimate, failure_interval
 
 LARGE_SHARE = 0.5
@@ -49,23 +49,18 @@ def check_edge_of_grid(experiment: Experiment) -> Iterator[Finding]:
 
     Source: Godbole et al. 2023, Deep learning tuning playbook.
     """
-    for extreme, further in (("lowest", "lower"), ("highest", "higher")):
+    for extreme, place in (("lowest", 0), ("highest", -1)):
         rates = {}
         for name, run in experiment.runs.items():
             grid = grid_points(name, run)
-            edge = grid[0 if extreme == "lowest" else -1]
+            edge = grid[place]
             tuned = next((point for point in grid if point.choice in ("tuned", "both")), None)
             is_edge = tuned is not None and tuned.learning_rate == edge.learning_rate
             if is_edge and grid[0].learning_rate < grid[-1].learning_rate and run.tuned.completed:
-                rates[name] = f"{name} ({edge.learning_rate:.3g})"
+                rates[name] = edge.learning_rate
         if rates:
-            yield Finding(
-                "edge_of_grid",
-                tuple(rates),
-                f"Tuning ended at the {extreme} learning rate that it tried for "
-                f"{enumerate_names(rates.values())}; a {further} one may do better still.",
-                f"Configure a {further} learning_rate, or raise tuning.n_settings.",
-            )
+            facts = {"extreme": extreme, "rates": rates}
+            yield Finding("edge_of_grid", tuple(rates), facts)
 
 
 def check_failures(experiment: Experiment) -> Iterator[Finding]:
@@ -74,23 +69,12 @@ def check_failures(experiment: Experiment) -> Iterator[Finding]:
         n_failed, n_trials = run.tuned.n_failed, len(run.tuned.rows)
         n_tuning = sum(row.outcome != "completed" for row in run.tuning)
         if n_failed:
-            low, high = failure_interval(n_failed, n_trials, experiment.settings.confidence)
-            others = "; its scores come from the others only" if n_failed < n_trials else ""
-            yield Finding(
-                "failures",
-                (name,),
-                f"{name}: {n_failed} of {n_trials} trials {_verb(run.tuned.rows)} with fresh seeds "
-                f"(in the long run {100 * low:.0f} to {100 * high:.0f} %){others}.",
-                "Set a lower learning_rate, or tune with more seeds.",
-            )
+            facts = _share(n_failed, n_trials, experiment.settings.confidence)
+            facts["outcomes"] = _outcomes(run.tuned.rows)
+            yield Finding("failures", (name,), facts)
         elif n_tuning >= LARGE_SHARE * len(run.tuning):
-            yield Finding(
-                "failures",
-                (name,),
-                f"{name}: {n_tuning} of {len(run.tuning)} tuning trials {_verb(run.tuning)}, so "
-                "that much of its budget was lost.",
-                "Set a lower learning_rate.",
-            )
+            facts = {"n": n_tuning, "n_trials": len(run.tuning), "outcomes": _outcomes(run.tuning)}
+            yield Finding("failures_in_tuning", (name,), facts)
 
 
 def check_stuck(experiment: Experiment) -> Iterator[Finding]:
@@ -100,36 +84,22 @@ def check_stuck(experiment: Experiment) -> Iterator[Finding]:
         scores = [row.validation_score for row in run.tuned.completed]
         n_stuck = sum(score <= chance for score in scores)
         if 0 < n_stuck < len(scores):
-            low, high = failure_interval(n_stuck, len(scores), experiment.settings.confidence)
-            yield Finding(
-                "stuck",
-                (name,),
-                f"{name}: {n_stuck} of {len(scores)} trials were not clearly better than guessing "
-                f"(in the long run {100 * low:.0f} to {100 * high:.0f} %), so its mean describes "
-                "no trial.",
-                "Set a lower learning_rate, look for a better start, or validate on more examples.",
-            )
+            facts = _share(n_stuck, len(scores), experiment.settings.confidence)
+            yield Finding("stuck", (name,), facts)
 
 
 def check_still_improving(experiment: Experiment) -> Iterator[Finding]:
     """The validation score gained more than the margin in the last fifth of the epochs."""
-    rises = {}
+    gains = {}
     for name, run in experiment.runs.items():
         gain = estimate(_last_gains(run.curves, experiment.score), experiment.settings.confidence)
         is_sure = gain.low is None or gain.low > 0
         if gain.mean is not None and gain.mean > experiment.settings.margin and is_sure:
-            rises[name] = f"{name} (by {gain.mean:.4f})"
-    if rises:
-        curve = experiment.runs[next(iter(rises))].curves[0]
-        n_last = _n_last(curve)
-        last = "epoch" if n_last == 1 else f"{n_last} of {len(curve)} epochs"
-        yield Finding(
-            "still_improving",
-            tuple(rises),
-            f"Validation {experiment.score.name} still improved in the last {last}, "
-            f"for {enumerate_names(rises.values())}; more may change the ranking.",
-            "Raise train.epochs.",
-        )
+            gains[name] = gain.mean
+    if gains:
+        curve = experiment.runs[next(iter(gains))].curves[0]
+        facts = {"gains": gains, "n_last": _n_last(curve), "n_epochs": len(curve)}
+        yield Finding("still_improving", tuple(gains), facts)
 
 
 def check_best_epoch(experiment: Experiment) -> Iterator[Finding]:
@@ -142,15 +112,9 @@ def check_best_epoch(experiment: Experiment) -> Iterator[Finding]:
         ]
         mean = estimate(lost, experiment.settings.confidence)
         if mean.low is not None and mean.low > experiment.settings.margin:
-            losses[name] = f"{name} (by {mean.mean:.4f})"
+            losses[name] = mean.mean
     if losses:
-        yield Finding(
-            "best_epoch",
-            tuple(losses),
-            f"Validation {score.name} was better at an earlier epoch than at the last, for "
-            f"{enumerate_names(losses.values())}.",
-            "Lower train.epochs, or try dropout or a smaller network.",
-        )
+        yield Finding("best_epoch", tuple(losses), {"losses": losses})
 
 
 def check_identical_curves(experiment: Experiment) -> Iterator[Finding]:
@@ -162,13 +126,7 @@ def check_identical_curves(experiment: Experiment) -> Iterator[Finding]:
         names_of.setdefault(curves or name, []).append(name)
     for names in names_of.values():
         if len(names) > 1:
-            yield Finding(
-                "identical_curves",
-                tuple(names),
-                f"{enumerate_names(names)} have the same learning curves to the last digit, so "
-                f"they are one optimizer under {len(names)} names.",
-                "Compare their settings.",
-            )
+            yield Finding("identical_curves", tuple(names), {})
 
 
 def check_nesterov_behind_sgd(experiment: Experiment) -> Iterator[Finding]:
@@ -190,13 +148,7 @@ def check_nesterov_behind_sgd(experiment: Experiment) -> Iterator[Finding]:
     runs = {name: run.run for name, run in experiment.runs.items()}
     for pair in experiment.pairs:
         if pair.label == "better" and is_contained(runs[pair.first], runs[pair.second]):
-            yield Finding(
-                "nesterov_behind_sgd",
-                (pair.second, pair.first),
-                f"{pair.second} is clearly behind {pair.first}, which is the same optimizer "
-                "without momentum; its grid probably misses the good rates.",
-                f"Set another learning_rate for {pair.second}.",
-            )
+            yield Finding("nesterov_behind_sgd", (pair.second, pair.first), {})
 
 
 def check_absent_classes(experiment: Experiment) -> Iterator[Finding]:
@@ -209,38 +161,24 @@ def check_absent_classes(experiment: Experiment) -> Iterator[Finding]:
     }
     for split, counts in splits.items():
         pairs = zip(dataset.class_names, counts, strict=True)
-        absent = [f"'{name}'" for name, count in pairs if count == 0]
+        absent = [name for name, count in pairs if count == 0]
         if absent:
-            yield Finding(
-                "absent_class",
-                (),
-                f"The {split} examples hold none of class {enumerate_names(absent)}.",
-                "Give more examples of it."
-                if split == "test"
-                else "Set split.stratify, or give more examples of it.",
-            )
+            yield Finding("absent_class", (), {"split": split, "classes": absent})
 
 
 def check_guessing(experiment: Experiment) -> Iterator[Finding]:
     """The test score is no better than predicting the same for every example."""
-    counts, score = experiment.dataset.test_counts, experiment.score
+    counts = experiment.dataset.test_counts
     chance = _chance(experiment, counts)
-    what = "that of always predicting the mean, 0"
+    guess = {"by": "mean", "guess": 0.0}
     if counts:
-        guessing = max(counts) / sum(counts)
-        what = f"that of always predicting the most frequent class ({guessing:.4f})"
-        if guessing == 1:
+        guess = {"by": "class", "guess": max(counts) / sum(counts)}
+        if guess["guess"] == 1:
             return
     for name in experiment.runs:
         mean = experiment.results[name].tuned.test_score.mean
         if mean is not None and mean <= chance:
-            yield Finding(
-                "guessing",
-                (name,),
-                f"{name} did no better than guessing: its test {score.name} of {mean:.4f} is not "
-                f"clearly above {what}.",
-                "Look for a better learning_rate, or for a fault in the data.",
-            )
+            yield Finding("guessing", (name,), {"mean": mean, **guess})
 
 
 def check_known_band(experiment: Experiment) -> Iterator[Finding]:
@@ -260,13 +198,8 @@ def check_known_band(experiment: Experiment) -> Iterator[Finding]:
     low, high = FASHION_MNIST_BAND
     best = max(known, key=lambda name: known[name])
     if not low <= known[best] <= high:
-        yield Finding(
-            "known_band",
-            (best,),
-            f"The best test accuracy, {known[best]:.4f} of {best}, lies outside {low} to {high}, "
-            "where this network is known to end on Fashion-MNIST.",
-            "Look for a mistake in data or settings before you believe the ranking.",
-        )
+        facts = {"accuracy": known[best], "low": low, "high": high}
+        yield Finding("known_band", (best,), facts)
 
 
 def check_test_examples(experiment: Experiment) -> Iterator[Finding]:
@@ -276,21 +209,12 @@ def check_test_examples(experiment: Experiment) -> Iterator[Finding]:
         for pair in experiment.pairs
         if pair.label != "better" and pair.test_set_half_width is not None
     ]
-    n_test, margin, problem = experiment.dataset.n_test, experiment.settings.margin, ""
+    n_test, margin = experiment.dataset.n_test, experiment.settings.margin
     if margin < experiment.score.resolution(n_test):
-        problem = (
-            f"The margin of {margin:g} is less than one of the {n_test:,} test examples "
-            f"({1 / n_test:.4f}), the least by which two trials can differ."
-        )
+        yield Finding("margin_below_an_example", (), {"n_test": n_test})
     elif widths and median(widths) > margin:
-        problem = (
-            f"The choice of the {n_test:,} test examples alone may move a difference by "
-            f"{median(widths):.4f}, more than the margin of {margin:g}; no number of seeds makes "
-            "up for that."
-        )
-    if problem:
-        advice = "Set a larger comparison.margin, or test on more examples."
-        yield Finding("margin", (), problem, advice)
+        facts = {"n_test": n_test, "half_width": median(widths)}
+        yield Finding("margin_below_the_test_examples", (), facts)
 
 
 CHECKS: tuple[Callable[[Experiment], Iterator[Finding]], ...] = (
@@ -339,7 +263,12 @@ def _n_last(curve: Sequence[EpochRow]) -> int:
     return max(1, round(LAST_PART * len(curve)))
 
 
-def _verb(rows: Sequence[TrialRow | ConfirmationRow]) -> str:
-    """How the trials ended that did not complete, such as `diverged or failed`."""
-    outcomes = {row.outcome for row in rows} - {"completed"}
-    return " or ".join(sorted(outcomes))
+def _share(n: int, n_trials: int, confidence: float) -> dict[str, Any]:
+    """How many of the trials, and between which shares of them it lies in the long run."""
+    low, high = failure_interval(n, n_trials, confidence)
+    return {"n": n, "n_trials": n_trials, "low": low, "high": high}
+
+
+def _outcomes(rows: Sequence[TrialRow | ConfirmationRow]) -> list[str]:
+    """How the trials ended that did not complete."""
+    return sorted({row.outcome for row in rows} - {"completed"})

@@ -1,15 +1,14 @@
 """Puts the answer into words."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf
 
 from stages.common.decimals import USUAL, rounded_down, rounded_up
 from stages.common.results import OptimizerResult, Pair
+from stages.common.words import enumerate_names
 from stages.inference.estimates import failure_interval
 from stages.inference.race import Race, Rules
-
-N_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -160,12 +159,3 @@ def _test_examples(race: Race, best: str, pairs: Sequence[Pair], style: str) -> 
         "It holds for these test examples; with others, the differences to those that may be as "
         f"good could change by up to {rounded_up(max(widths), style)}."
     )
-
-
-def enumerate_names(names: Iterable[str]) -> str:
-    """`a`, `a and b`, `a, b and c`; if there are many, the first few and the number of others."""
-    names = list(names)
-    if len(names) > N_NAMED + 1:
-        names[N_NAMED:] = [f"{len(names) - N_NAMED} others"]
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last

@@ -11,6 +11,7 @@ from tabulate import tabulate
 from stages.common.decimals import USUAL, rounded_up, score_format
 from stages.common.params import Params
 from stages.common.results import Comparison, Look, OptimizerResult, Pair
+from stages.report.warnings import word
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,8 @@ all looks together. Out: who is behind for sure, however little, or fails more o
 are spent on them."""
 
 
-def criteria(comparison: Comparison) -> Table:
-    """Speed, tolerance and memory; `criteria_caption` explains the columns."""
+def criteria(comparison: Comparison, step_costs: Mapping[str, float] | None = None) -> Table:
+    """Speed, tolerance and cost; `criteria_caption` explains the columns."""
     style = score_style(comparison)
     return as_table(
         {
@@ -181,6 +182,7 @@ def criteria(comparison: Comparison) -> Table:
             "good rates": _good_rates(result),
             "failed": f"{result.criteria.failed_share:.0%}",
             "state per weight": f"{result.criteria.state_per_parameter:.2g}",
+            **({"time per step": f"{step_costs[name]:.2f}"} if step_costs else {}),
             "validation": number(result.tuned.validation_score.mean, style),
             "at best epoch": number(result.tuned.best_validation_score.mean, style),
         }
@@ -200,12 +202,14 @@ def _good_rates(result: OptimizerResult) -> str:
     return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
 
 
-def criteria_caption(comparison: Comparison) -> str:
+def criteria_caption(comparison: Comparison, step_costs: Mapping[str, float] | None = None) -> str:
     caption = f"""\
 Good rates: those around the tuned one with a validation score within the margin of its.
 Failed: share of all trials, including tuning, that diverged or ended in an error.
 State: numbers that the optimizer keeps per weight. Validation: {comparison.score.name} after
 the last epoch and at each trial's best one, averaged."""
+    if step_costs:
+        caption += "\nTime: relative to plain SGD, measured by make cost on one machine."
     target = comparison.target
     if target is None:
         return caption
@@ -243,7 +247,9 @@ def settings(comparison: Comparison, params: Params) -> dict[str, str]:
 
 
 def warnings(comparison: Comparison) -> list[str]:
-    return [f"{finding.problem} {finding.advice}" for finding in comparison.warnings]
+    style = score_style(comparison)
+    score, margin = comparison.score, comparison.margin
+    return [word(finding, score, margin, style) for finding in comparison.warnings]
 
 
 def number(value: float | None, style: str) -> str:

@@ -20,7 +20,7 @@ from stages.common.imports import imported_files
 from stages.common.params import Params
 from stages.common.runs import Completed, EpochRow, Failed, Run, TrialRow, Weights
 from stages.engine.environment import describe_machine, digest_own, digest_source
-from stages.engine.store import TrialStore, path_in_store, write_to_store
+from stages.engine.store import TrialStore, path_in_store, read_from_store, write_to_store
 from stages.engine.trial import Trial, TrialResult
 
 # A trial, and the key of its work.
@@ -128,13 +128,13 @@ def keep(folder: Path, key: str, trained: Trained) -> None:
         return
     record = _RECORD.encode(_Record(key, trained.made_of, trained.run))
     stored = _Stored(np.frombuffer(record, np.uint8), np.frombuffer(trained.model or b"", np.uint8))
-    write_to_store(path_in_store(folder, key), _STORED.encode(stored))
+    write_to_store(path_in_store(folder, key, ".run"), _STORED.encode(stored))
 
 
 def find(folder: Path, key: str) -> Trained | None:
     """What the stage wrote when it was run with this key; None if the store lacks any of it."""
     try:
-        stored = _STORED.decode(path_in_store(folder, key).read_bytes())
+        stored = _STORED.decode(read_from_store(path_in_store(folder, key, ".run")))
         record = _RECORD.decode(stored.record.tobytes())
     except (OSError, ValueError):
         return None

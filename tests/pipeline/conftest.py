@@ -104,7 +104,7 @@ class Workspace:
 
     def trials(self) -> dict[Path, int]:
         """The files of the trials that the store has, and which file each is."""
-        files = self.folder.glob(".cache/trials/*/[!.]*.npz")
+        files = self.folder.glob(".cache/trials/*/[!.]*[0-9a-f].npz")
         return {path: path.stat().st_ino for path in files}
 
 

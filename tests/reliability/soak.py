@@ -201,7 +201,7 @@ def _trials(folder: Path, name: str, trained: Key) -> Iterator[Key]:
 
 
 def n_kept(workspace: Workspace) -> int:
-    return len(list(workspace.folder.glob(".cache/trials/*/[!.]*.npz")))
+    return len(list(workspace.folder.glob(".cache/trials/*/[!.]*[0-9a-f].npz")))
 
 
 def clone_differs(workspace: Workspace, folder: Path) -> list[str]:

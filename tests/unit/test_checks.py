@@ -7,13 +7,15 @@ import pytest
 
 from stages.common.confirmation import ConfirmationRow, Unscored
 from stages.common.data import Dataset
+from stages.common.files import Json
 from stages.common.params import BuiltInModel, ComparisonParams
-from stages.common.results import OptimizerResult, Pair
+from stages.common.results import Finding, OptimizerResult, Pair
 from stages.common.runs import Diverged, Failed, TrialRow
 from stages.common.score import Score, score_of
 from stages.evaluate.checks import CHECKS, Experiment, check_failures, find_faults
 from stages.evaluate.criteria import measure
 from stages.evaluate.scored import ScoredRun
+from stages.report.warnings import WORDS, word
 from tests import regression
 from tests.examples import DATASET, SCORE, Trials, group, scored_run
 from tests.parameters import COMMITTED
@@ -191,12 +193,12 @@ FAULTS = {
     ),
     "half-of-tuning-failed": (
         changed(adam=failing_in_tuning(tuned_at(1, {0.1: [0.5], 1: [0.9], 3: [None], 10: [None]}))),
-        "failures",
+        "failures_in_tuning",
         ("adam",),
     ),
     "half-of-tuning-diverged": (
         changed(adam=tuned_at(1, {0.1: [0.5], 1: [0.9], 3: [None], 10: [None]})),
-        "failures",
+        "failures_in_tuning",
         ("adam",),
     ),
     "lowest-rate": (
@@ -253,15 +255,15 @@ FAULTS = {
         "best_epoch",
         ("adam",),
     ),
-    "margin-below-an-example": (known(margin=0.016), "margin", ()),
+    "margin-below-an-example": (known(margin=0.016), "margin_below_an_example", ()),
     "margin-below-what-examples-tell": (
         known(replace(UNDECIDED, test_set_half_width=0.0201)),
-        "margin",
+        "margin_below_the_test_examples",
         (),
     ),
     "margin-below-what-examples-tell-of-a-tie": (
         known(replace(PAIR, label="tied", test_set_half_width=0.0201)),
-        "margin",
+        "margin_below_the_test_examples",
         (),
     ),
 }
@@ -350,14 +352,29 @@ NO_FAULTS = {
 }
 
 
+FINDING = Json("finding.json", Finding, exact=True)
+
+
+def say(finding: Finding, faulty: Experiment) -> str:
+    return word(finding, faulty.score, faulty.settings.margin, ".4f")
+
+
+def say_of(name: str) -> str:
+    """What is said of the one fault of an experiment in `FAULTS`."""
+    faulty, *_ = FAULTS[name]
+    (finding,) = find_faults(faulty)
+    return say(finding, faulty)
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_found_and_named_with_the_optimizers(name: str) -> None:
     faulty, check, optimizers = FAULTS[name]
     (finding,) = find_faults(faulty)
     assert (finding.check, finding.optimizers) == (check, optimizers)
-    assert [one for one in optimizers if one not in finding.problem] == []
-    assert finding.problem.endswith(".")
-    assert finding.advice.endswith(".")
+    told = say(finding, faulty)
+    assert [one for one in optimizers if one not in told] == []
+    assert told.endswith(".")
+    assert FINDING.decode(FINDING.encode(finding)) == finding
 
 
 @pytest.mark.parametrize("name", NO_FAULTS)
@@ -368,6 +385,9 @@ def test_where_nothing_is_wrong_nothing_is_found(name: str) -> None:
 def test_every_check_has_an_experiment_that_it_finds_fault_with() -> None:
     firing = {check for check in CHECKS for faulty, *_ in FAULTS.values() if [*check(faulty)]}
     assert firing == set(CHECKS)
+    assert {finding.check for faulty, *_ in FAULTS.values() for finding in find_faults(faulty)} == (
+        set(WORDS)
+    )
 
 
 def test_both_edges_of_the_grid_are_told_apart() -> None:
@@ -376,8 +396,8 @@ def test_both_edges_of_the_grid_are_told_apart() -> None:
     )
     lowest, highest = find_faults(faulty)
     assert (lowest.optimizers, highest.optimizers) == (("sgd",), ("adam",))
-    assert "lowest" in lowest.problem
-    assert "highest" in highest.problem
+    assert "lowest" in say(lowest, faulty)
+    assert "highest" in say(highest, faulty)
 
 
 def test_where_every_trial_diverged_only_that_is_told() -> None:
@@ -387,22 +407,23 @@ def test_where_every_trial_diverged_only_that_is_told() -> None:
 
 def test_the_failure_rate_of_fresh_seeds_is_given_with_its_interval() -> None:
     for run in (scored_run(group(ADAM, n_failed=7)), stuck(7)):
-        (finding,) = find_faults(experiment({"adam": run}))
+        faulty = experiment({"adam": run})
+        (finding,) = find_faults(faulty)
         # Clopper and Pearson's for 7 of 10, as R's binom.test gives it: 0.348 to 0.933.
-        assert "7 of 10 trials" in finding.problem
-        assert "(in the long run 35 to 93 %)" in finding.problem
+        assert "7 of 10 trials" in say(finding, faulty)
+        assert "(in the long run 35 to 93 %)" in say(finding, faulty)
 
 
 def test_the_margin_is_told_beside_what_the_test_examples_can_tell() -> None:
-    (below_an_example,) = find_faults(FAULTS["margin-below-an-example"][0])
-    assert "0.016 is less than one of the 60 test examples (0.0167)" in below_an_example.problem
-    (coarse,) = find_faults(FAULTS["margin-below-what-examples-tell"][0])
-    assert "may move a difference by 0.0201, more than the margin of 0.02;" in coarse.problem
+    below_an_example, coarse = map(
+        say_of, ("margin-below-an-example", "margin-below-what-examples-tell")
+    )
+    assert "0.016 is less than one of the 60 test examples (0.0167)" in below_an_example
+    assert "may move a difference by 0.0201, more than the margin of 0.02;" in coarse
 
 
 def test_how_much_better_an_earlier_epoch_was_is_told() -> None:
-    (finding,) = find_faults(FAULTS["better-before-the-end"][0])
-    assert "sgd (by 0.0900) and adam (by 0.0600)" in finding.problem
+    assert "sgd (by 0.0900) and adam (by 0.0600)" in say_of("better-before-the-end")
 
 
 @pytest.mark.parametrize(
@@ -431,20 +452,16 @@ def test_how_much_better_an_earlier_epoch_was_is_told() -> None:
 )
 def test_what_became_of_the_trials_is_told_in_its_own_word(run: ScoredRun, problem: str) -> None:
     (finding,) = check_failures(replace(SOUND, runs={"adam": run}))
-    assert finding.problem.startswith(f"adam: {problem}")
+    assert say(finding, SOUND).startswith(f"adam: {problem}")
 
 
 def test_what_is_said_of_a_regression_names_its_score() -> None:
-    def problem(name: str) -> str:
-        (finding,) = find_faults(FAULTS[name][0])
-        return finding.problem
-
     assert "its test R² of 0.0000 is not clearly above that of always predicting the mean, 0" in (
-        problem("no-better-than-the-mean")
+        say_of("no-better-than-the-mean")
     )
     assert "Validation mean absolute error still improved in the last epoch, for adam (by 0.19" in (
-        problem("falling-error")
+        say_of("falling-error")
     )
     assert "Validation mean absolute error was better at an earlier epoch than at the last" in (
-        problem("rising-error")
+        say_of("rising-error")
     )

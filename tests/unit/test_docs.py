@@ -44,6 +44,7 @@ MADE = (
     ".cache",
     ".venv",
     ".dvc/",
+    "report/cost",
     "report/history",
 )
 SUFFIX = re.compile(r"\.(py|md|ya?ml|json|csv|toml|txt|npz|html|png|ipynb|keras)$")

@@ -178,7 +178,7 @@ RESULT = OptimizerResult(
     criteria=Criteria((4, 7, 8), 10, 7.5, None, 0.01, 0.1, 0.05, 1.0),
 )
 PAIR = Pair("sgd", "adam", "undecided", 10, None, None, None, 0.25, 0.005, 0.5, 0.01)
-FINDING = Finding("edge_of_grid", ("sgd",), "Tuning chose the highest.", "Set a higher one.")
+FINDING = Finding("edge_of_grid", ("sgd",), {"extreme": "highest", "rates": {"sgd": 0.5}})
 COMPARED = Comparison(
     dataset=replace(SHAPES, scaling=Scaling((), (), (), ())),
     score=score_of(COMMITTED.task),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from stages.common.results import COMPARISON
+from stages.common.results import COMPARISON, Finding
 from stages.report.charts.base import Results, assign_looks
 from stages.report.charts.registry import draw
 from stages.report.page import N_WARNINGS, build_page
@@ -130,13 +130,15 @@ def test_the_page_says_what_it_rests_on(usual: Results) -> None:
 def test_warnings_come_before_the_charts_and_the_further_ones_are_folded_away(
     usual: Results,
 ) -> None:
-    warning = usual.comparison.warnings[0]
-    many = tuple(replace(warning, problem=f"Fault {i}.") for i in range(N_WARNINGS + 2))
+    many = tuple(
+        Finding("absent_class", (), {"split": "test", "classes": [f"fault {i}"]})
+        for i in range(N_WARNINGS + 2)
+    )
     html = body(replace(usual, comparison=replace(usual.comparison, warnings=many)))
     assert html.index('id="warnings"') < html.index('id="legend"')
     shown, folded = html.split('<details class="data"><summary>2 more warnings</summary>')
-    assert f"Fault {N_WARNINGS - 1}." in shown
-    assert f"Fault {N_WARNINGS}." in folded
+    assert f"&#39;fault {N_WARNINGS - 1}&#39;." in shown
+    assert f"&#39;fault {N_WARNINGS}&#39;." in folded
 
 
 def test_of_many_optimizers_the_leaders_are_ticked(usual: Results) -> None:

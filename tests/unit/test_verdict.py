@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from stages.common.results import Confirmed, Criteria, Estimate, Look, OptimizerResult, Pair
-from stages.evaluate.verdict import Verdict, conclude, enumerate_names
+from stages.common.words import enumerate_names
+from stages.evaluate.verdict import Verdict, conclude
 from stages.inference.race import Race, Rules
 
 RULES = Rules(margin=0.002, confidence=0.95, resolution=0.0001, at_most=160)
