@@ -171,7 +171,7 @@ def write_confirmed(folder: Path, runs: Path, params: Params) -> None:
     """What evaluate reads of `confirmation`, once the runs are written."""
     from stages.confirm.race import confirm, read_first_looks
 
-    with TemporaryDirectory() as store, open_threads(1) as workers:
+    with TemporaryDirectory() as store:
         confirmed = confirm(
             params,
             DATASET,
@@ -179,7 +179,7 @@ def write_confirmed(folder: Path, runs: Path, params: Params) -> None:
             TEST,
             read_first_looks(params, runs, runs),
             store_folder=Path(store),
-            workers=workers,
+            open_workers=lambda: open_threads(1),
         )
     ROWS.write(folder, confirmed.rows)
     PREDICTIONS.write(folder, confirmed.predictions)

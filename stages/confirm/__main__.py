@@ -5,32 +5,26 @@ from stages.common.console import run_stage
 from stages.common.data import DATASET, PROCESSED, TEST, TRAIN, VALIDATION
 from stages.common.files import write_digests
 from stages.common.params import load_params
-from stages.engine.determinism import set_up_tensorflow
+from stages.confirm.race import confirm, read_first_looks, remove_stale_runs
 from stages.engine.store import locate_store
 from stages.engine.trial import Data
-from stages.engine.workers import count_operation_threads, open_workers
+from stages.engine.workers import open_workers
 
 
 def main() -> None:
     params = load_params()
     dataset, test = DATASET.read(PROCESSED), TEST.read(PROCESSED)
     data = Data(TRAIN.read(PROCESSED), VALIDATION.read(PROCESSED))
-    set_up_tensorflow(count_operation_threads(params))
-    # Only after the setup, because this imports Keras.
-    from stages.confirm.race import confirm, read_first_looks, remove_stale_runs
-
     remove_stale_runs(params.optimizers)
-    first = read_first_looks(params)
-    with open_workers() as workers:
-        confirmed = confirm(
-            params,
-            dataset,
-            data,
-            test,
-            first,
-            store_folder=locate_store(),
-            workers=workers,
-        )
+    confirmed = confirm(
+        params,
+        dataset,
+        data,
+        test,
+        read_first_looks(params),
+        store_folder=locate_store(),
+        open_workers=open_workers,
+    )
     ROWS.write(CONFIRMATION, confirmed.rows)
     PREDICTIONS.write(CONFIRMATION, confirmed.predictions)
     write_digests(CONFIRMATION, ROWS.name, PREDICTIONS.name)

@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -33,12 +34,13 @@ from stages.common.runs import (
     Setting,
 )
 from stages.common.score import score_of
-from stages.confirm.scoring import Scorer, TestScore, gather
-from stages.engine.models import build_network
+from stages.confirm.scoring import Scorer, StoredScorer, TestScore, gather, identify
+from stages.engine.determinism import set_up_tensorflow
+from stages.engine.environment import Environment
 from stages.engine.runner import Runner
 from stages.engine.store import digest_examples, prune
-from stages.engine.training import plan_work
 from stages.engine.trial import Data, Trial, TrialResult, Work, Workers
+from stages.engine.workers import count_operation_threads
 from stages.inference.race import Race, Rules, run_race
 
 
@@ -114,54 +116,83 @@ def confirm(
     first: Mapping[str, FirstLook],
     *,
     store_folder: Path,
-    workers: Workers,
+    open_workers: Callable[[], AbstractContextManager[Workers]],
 ) -> Confirmed:
     """Scores the first fresh seeds on the test examples, then runs the race to its end.
 
     In every round, the optimizers that are still in the race are trained with the same further
     seeds, all at once. Settings are fixed beforehand; test scores decide only who stays in it.
+    Where nothing is to be trained and all scores are in the store, TensorFlow is not imported.
 
     Raises:
         InputError: If the workers cannot go on.
     """
     started_s = time.time()
     score = score_of(params.task)
-    field = _Field(params, dataset, test, first)
+    field = _Field(params, dataset, test, first, store_folder)
     rules = Rules(
         margin=params.comparison.margin,
         confidence=params.comparison.confidence,
         resolution=score.resolution(dataset.n_test),
         at_most=params.confirmation.at_most,
     )
-    works: dict[str, Work] = {}
-    while not (race := run_race(field.scores(), rules)).is_over:
-        if not works:
-            digest = digest_examples(data.train, data.validation)
-            works = {
-                name: plan_work(
-                    name,
-                    choose_arguments(params, name, field.tuned(name).arguments),
-                    dataset,
-                    digest,
-                    workers.environment,
-                )
-                for name in race.racing
-            }
+    race = run_race(field.scores(), rules)
+    with ExitStack() as opened:
+        if not race.is_over:
+            set_up_tensorflow(count_operation_threads(params))
+            workers = opened.enter_context(open_workers())
+            works = _plan_works(params, dataset, data, field, race.racing, workers.environment)
             _check_same_code(works, first)
-        _tell(race, len(first))
-        n_seeds = race.looks[-1].n_seeds
-        new_seeds = fresh_seeds(params.confirmation, race.next_n_seeds)[n_seeds:]
-        jobs = [
-            (works[name], field.trial(name, seed)) for seed in new_seeds for name in race.racing
-        ]
-        label = f"confirm, {n_seeds} to {race.next_n_seeds} seeds"
-        with Progress(label, len(jobs), "trials") as progress:
-            results = Runner(data, workers, store_folder, progress, score).run(jobs)
-        for (work, _), result in zip(jobs, results, strict=True):
-            field.add(work.name, result)
+        while not race.is_over:
+            _tell(race, len(first))
+            n_seeds = race.looks[-1].n_seeds
+            new_seeds = fresh_seeds(params.confirmation, race.next_n_seeds)[n_seeds:]
+            jobs = [
+                (works[name], field.trial(name, seed)) for seed in new_seeds for name in race.racing
+            ]
+            label = f"confirm, {n_seeds} to {race.next_n_seeds} seeds"
+            with Progress(label, len(jobs), "trials") as progress:
+                results = Runner(data, workers, store_folder, progress, score).run(jobs)
+            for (work, _), result in zip(jobs, results, strict=True):
+                field.add(work.name, result)
+            race = run_race(field.scores(), rules)
     _tell(race, len(first))
     prune(store_folder, unused_since_s=started_s)
     return field.confirmed()
+
+
+def _plan_works(
+    params: Params,
+    dataset: Dataset,
+    data: Data,
+    field: "_Field",
+    names: Iterable[str],
+    environment: Environment,
+) -> dict[str, Work]:
+    """What each optimizer's further trials have in common, at the settings that tuning chose."""
+    from stages.engine.training import plan_work
+
+    digest = digest_examples(data.train, data.validation)
+    return {
+        name: plan_work(
+            name,
+            choose_arguments(params, name, field.tuned(name).arguments),
+            dataset,
+            digest,
+            environment,
+        )
+        for name in names
+    }
+
+
+def _build_scorer(params: Params, dataset: Dataset, test: Examples, *, jit_compile: bool) -> Scorer:
+    set_up_tensorflow(count_operation_threads(params))
+    # Only after the setup, because these import Keras.
+    from stages.confirm.network import NetworkScorer
+    from stages.engine.models import build_network
+
+    model = build_network(params.model, dataset).model
+    return NetworkScorer(model, params.task, dataset.scaling, test, jit_compile=jit_compile)
 
 
 def _check_same_code(works: Mapping[str, Work], first: Mapping[str, FirstLook]) -> None:
@@ -191,12 +222,16 @@ class _Field:
         dataset: Dataset,
         test: Examples,
         first: Mapping[str, FirstLook],
+        store_folder: Path,
     ) -> None:
         self._first, self._n_test = first, dataset.n_test
         self._sign = score_of(params.task).sign
-        model = build_network(params.model, dataset).model
         jit_compile = all(look.run.jit_compile for look in first.values())
-        self._scorer = Scorer(model, params.task, dataset.scaling, test, jit_compile=jit_compile)
+        self._scorer = StoredScorer(
+            store_folder,
+            identify(params, dataset, test, jit_compile=jit_compile),
+            lambda: _build_scorer(params, dataset, test, jit_compile=jit_compile),
+        )
         self._rows: dict[str, list[ConfirmationRow]] = {name: [] for name in first}
         self._scored: dict[str, list[TestScore]] = {name: [] for name in first}
         for name, look in first.items():

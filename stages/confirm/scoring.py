@@ -1,20 +1,22 @@
-"""Scores of trained networks on the test examples."""
+"""Scores of trained networks on the test examples, kept so that none is computed twice."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from stages.common.confirmation import Predictions
-from stages.common.data import Examples, Scaling
-from stages.common.files import Array, FloatArray
-from stages.common.params import Task
-from stages.engine.objective import build_objective
-
-CHUNK = 1000
+from stages.common.data import Dataset, Examples
+from stages.common.files import Array, Arrays, FloatArray
+from stages.common.imports import imported_files
+from stages.common.own import own_files
+from stages.common.params import Params
+from stages.engine.environment import describe_machine, digest_source
+from stages.engine.store import digest_examples, path_in_store, read_from_store, write_to_store
 
 
 @dataclass(frozen=True)
@@ -31,55 +33,83 @@ class TestScore:
     loss: float
 
 
-class Scorer:
-    """Scores trials by putting their weights into one network, one trial after the other.
-
-    Args:
-        model: Outputs logits or scaled values.
-        task: What is learned, and what it is judged by.
-        scaling: How the targets are scaled.
-        test: The test examples, which no setting was chosen by.
-        jit_compile: Whether XLA compiles the network, as it did for training.
-    """
-
-    def __init__(
-        self,
-        model: keras.Model,
-        task: Task,
-        scaling: Scaling,
-        test: Examples,
-        *,
-        jit_compile: bool,
-    ) -> None:
-        self._model, self._scaling, self._test = model, scaling, test
-        self._outputs = tf.function(partial(model, training=False), jit_compile=jit_compile)
-        self._objective = build_objective(task, scaling, test.targets)
+class Scorer(Protocol):
+    """Scores trials one after the other."""
 
     def score(self, weights: Sequence[FloatArray]) -> TestScore:
-        """Scores a trial's final weights, which are in the order of `model.weights`."""
-        self._model.set_weights(weights)
-        inputs, targets = self._test.inputs, self._test.targets
-        chunks = range(0, len(inputs), CHUNK)
-        outputs = np.concatenate(
-            [self._outputs(tf.constant(inputs[start : start + CHUNK])) for start in chunks]
-        ).astype(np.float64)
-        if targets.ndim > 1:
-            targets = targets.astype(np.float64)
-        given = tf.constant(targets), tf.constant(outputs)
-        scores = np.asarray(self._objective.scores(*given), np.float64)
-        return TestScore(
-            predictions=self._predict(outputs),
-            scores=scores,
-            score=float(scores.mean()),
-            loss=float(np.mean(self._objective.losses(*given))),
-        )
+        """Scores a trial's final weights, which are in the order of `keras.Model.weights`."""
 
-    def _predict(self, outputs: FloatArray) -> Array:
-        if self._scaling.target_scale:
-            units = outputs * self._scaling.target_scale + self._scaling.target_offset
-            return units.astype(np.float32)
-        classes: Array = outputs.argmax(axis=1)
-        return classes.astype(np.min_scalar_type(outputs.shape[1] - 1))
+
+_KEPT = Arrays("score.npz", TestScore)
+
+
+class StoredScorer:
+    """Looks for scores in the store, and computes and keeps those that it lacks.
+
+    Args:
+        folder: The store's.
+        key: What scores depend on besides the weights; see `identify`. None keeps no scores.
+        build: Makes the scorer that computes; called only if one is needed.
+    """
+
+    def __init__(self, folder: Path, key: str | None, build: Callable[[], Scorer]) -> None:
+        self._folder, self._key, self._build = folder, key, build
+        self._scorer: Scorer | None = None
+
+    def score(self, weights: Sequence[FloatArray]) -> TestScore:
+        """As `Scorer.score`.
+
+        Raises:
+            InputError: If the store cannot be written to.
+        """
+        path = None if self._key is None else self._path(self._key, weights)
+        if path is not None and (kept := _read(path)) is not None:
+            return kept
+        if self._scorer is None:
+            self._scorer = self._build()
+        found = self._scorer.score(weights)
+        if path is not None:
+            write_to_store(path, _KEPT.encode(found))
+        return found
+
+    def _path(self, key: str, weights: Sequence[FloatArray]) -> Path:
+        digest = hashlib.sha256(key.encode())
+        for array in weights:
+            digest.update(f"{array.shape} {array.dtype}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return path_in_store(self._folder, digest.hexdigest(), ".score")
+
+
+def _read(path: Path) -> TestScore | None:
+    try:
+        kept = _KEPT.decode(read_from_store(path))
+    except (OSError, ValueError):
+        return None
+    return TestScore(kept.predictions, kept.scores, float(kept.score), float(kept.loss))
+
+
+def identify(params: Params, dataset: Dataset, test: Examples, *, jit_compile: bool) -> str | None:
+    """A key of what test scores depend on besides the weights; None if TensorFlow has to tell it.
+
+    Raises:
+        InputError: If a file of the user's own network is missing or cannot be parsed.
+    """
+    machine = describe_machine()
+    if machine is None:
+        return None
+    own = own_files("model.name", params.model.name)
+    decides = {
+        "model": params.model.model_dump(mode="json"),
+        "task": params.task.model_dump(mode="json"),
+        "scaling": asdict(dataset.scaling),
+        "n_outputs": dataset.n_outputs,
+        "test": digest_examples(test),
+        "jit_compile": jit_compile,
+        "own": digest_source(own) if own else "",
+        "source": digest_source(imported_files([Path(__file__).with_name("network.py")])),
+        "machine": machine,
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def gather(scored: Iterable[Sequence[TestScore]], n_test: int) -> Predictions:

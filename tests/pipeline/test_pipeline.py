@@ -363,3 +363,25 @@ def test_bad_parameters_stop_before_anything_is_trained(
     assert message in output
     assert "Traceback" not in output
     assert "trials" not in output
+
+
+# Runs a stage, and prints whether it imported TensorFlow.
+STAGE = """
+import runpy, sys
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+print("TensorFlow:", "tensorflow" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("stage", ["train@sgd", "confirm"])
+def test_a_stage_that_trains_nothing_does_not_import_tensorflow(
+    workspace: Workspace, stage: str
+) -> None:
+    outputs = ("runs", "weights", "confirmation")
+    before = workspace.contents(*outputs)
+    module = f"stages.{stage.partition('@')[0]}"
+    # What DVC kept may come from another test's run.
+    workspace.run(sys.executable, "-c", STAGE, module, DVC_STAGE=stage)
+    told = workspace.run(sys.executable, "-c", STAGE, module, DVC_STAGE=stage)
+    assert told.endswith("TensorFlow: False\n")
+    assert workspace.contents(*outputs) == before

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 
 from stages.common.confirmation import PREDICTIONS, ROWS, Scored
-from stages.common.data import Scaling
+from stages.common.data import Dataset
 from stages.common.errors import InputError
 from stages.common.optimizer_params import Optimizer
-from stages.common.params import Params, Task
+from stages.common.params import Params
 from stages.common.runs import RUN, TRIALS, WEIGHTS, Completed, Run, Setting, Weights
 from stages.confirm import race, scoring
 from stages.confirm.race import Confirmed, confirm, read_first_looks, remove_stale_runs
@@ -71,11 +72,11 @@ def predicted(seed: int) -> list[int]:
 
 class ScriptedScorer:
     def __init__(
-        self, _: object, task: Task, scaling: Scaling, test: object, *, jit_compile: bool
+        self, params: Params, dataset: Dataset, test: object, *, jit_compile: bool
     ) -> None:
-        assert jit_compile
-        assert (task, scaling) == (TASK, DATASET.scaling)
+        assert (params.task, dataset) == (TASK, DATASET)
         assert test is TEST
+        assert jit_compile
 
     def score(self, weights: Sequence[Any]) -> scoring.TestScore:
         accuracy, seed = weights[0].tolist()
@@ -103,7 +104,7 @@ class Script:
             TEST,
             read_first_looks(params, self.folder / "runs", self.folder / "runs"),
             store_folder=self.folder / store,
-            workers=workers or scripted,
+            open_workers=lambda: nullcontext(workers or scripted),
         )
         return confirmed, scripted.trained
 
@@ -169,7 +170,7 @@ def write_run(folder: Path, name: str, accuracy_of: AccuracyOf, *, tuned: float 
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Script]:
-    monkeypatch.setattr(race, "Scorer", ScriptedScorer)
+    monkeypatch.setattr(race, "_build_scorer", ScriptedScorer)
 
     def written(accuracy_of: AccuracyOf, names: Sequence[str] = ("a", "b", "far")) -> Script:
         for name in names:
@@ -466,7 +467,7 @@ def confirm_real(runs: Path, store: Path, n_workers: int, params: Params = REAL)
             TEST,
             read_first_looks(params, runs, runs),
             store_folder=store,
-            workers=workers,
+            open_workers=lambda: nullcontext(workers),
         )
 
 

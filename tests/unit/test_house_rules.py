@@ -16,7 +16,7 @@ STAGES = ("sources", "download", "preprocess", "train", "confirm", "evaluate", "
 LIBRARIES = ("common", "engine", "inference")
 WITH_TENSORFLOW = {"train", "confirm"}
 FILES_WITH_TENSORFLOW = {
-    "stages/confirm/scoring.py",
+    "stages/confirm/network.py",
     "stages/engine/environment.py",
     "stages/engine/averaging.py",
     "stages/engine/loop.py",

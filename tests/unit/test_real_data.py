@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from stages.common.data import Examples
 from stages.common.optimizer_params import Optimizer
 from stages.common.params import FIRST_LOOK, Params
-from stages.confirm.scoring import Scorer
+from stages.confirm.network import NetworkScorer
 from stages.download.custom import obtain_custom
 from stages.engine.models import build_network, initialise
 from stages.engine.optimizers import build_optimizer
@@ -49,7 +49,7 @@ def mean_test_scores(params: Params, parts: Parts, store: Path) -> dict[str, flo
     """Over the first fresh seeds at the tuned rate, by optimizer."""
     data = Data(parts.train, parts.validation)
     model = build_network(params.model, parts.dataset).model
-    scorer = Scorer(model, params.task, parts.dataset.scaling, parts.test, jit_compile=True)
+    scorer = NetworkScorer(model, params.task, parts.dataset.scaling, parts.test, jit_compile=True)
     means = {}
     with open_threads(1) as workers:
         for name in params.optimizers:
