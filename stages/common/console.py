@@ -49,7 +49,7 @@ def notice(message: str) -> None:
 class Progress:
     """Shows how far a piece of work is and about how long the rest will take.
 
-    The estimate leaves out the first unit, which includes one-time work such as compilation.
+    The estimate leaves out the first units, which include one-time work such as compilation.
 
     On a terminal this is a bar; elsewhere it prints a line now and then, and one at the end.
 
@@ -58,10 +58,12 @@ class Progress:
         total: The number of units in all.
         unit: What is counted: `trials`, `B`.
         done: Units that an earlier run finished; the estimate ignores them.
+        n_first: How many units the estimate leaves out.
     """
 
-    def __init__(self, label: str, total: int, unit: str, done: int = 0) -> None:
+    def __init__(self, label: str, total: int, unit: str, done: int = 0, n_first: int = 1) -> None:
         self._label, self._total, self._unit = label, total, unit
+        self._n_first = n_first
         self._done = self._done_before = done
         self._note = ""
         self._started_s = self._printed_s = time.monotonic()
@@ -84,14 +86,17 @@ class Progress:
         self._note = note
         if note:
             self._bar.set_postfix_str(note, refresh=False)
-        self._bar.update(n)
         now_s = time.monotonic()
         done_now = self._done - self._done_before
         if self._paced_from_s is None:
-            if done_now:
+            # Until the pace is known, the bar begins anew with each unit.
+            self._bar.start_t, self._bar.initial, self._bar.n = time.time(), self._done, self._done
+            self._bar.refresh()
+            if done_now >= self._n_first:
                 self._paced_from_s, self._done_before = now_s, self._done
-                self._bar.start_t, self._bar.initial = time.time(), self._done
-        elif now_s - self._printed_s >= LINE_INTERVAL_S and done_now and self._done < self._total:
+            return
+        self._bar.update(n)
+        if now_s - self._printed_s >= LINE_INTERVAL_S and done_now and self._done < self._total:
             self._printed_s = now_s
             left_s = (now_s - self._paced_from_s) * (self._total - self._done) / done_now
             self._print_line(f"about {left_s:.0f} s left")

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _train(keys: Mapping[str, str | None], params: Params, dataset: Dataset, data: Data) -> Trained:
-    """Trains the first of these optimizers, and the others with it, for the stages that follow.
+    """Trains the first of these optimizers, and others with it, for the stages that follow.
 
     Args:
         keys: By the names of the optimizers; see `identify`.
@@ -58,12 +58,12 @@ def _train(keys: Mapping[str, str | None], params: Params, dataset: Dataset, dat
     from stages.engine.models import check_can_be_saved
     from stages.engine.objective import check_objective
     from stages.engine.optimizers import check_optimizers
-    from stages.train.tuning import train
+    from stages.train.tuning import count_together, train
 
     check_optimizers(params.optimizers)
     check_objective(params.task, dataset.n_outputs)
     check_can_be_saved(params.model, dataset)
-    names, store = list(keys), locate_store()
+    names, store = list(keys)[: count_together(params, dataset)], locate_store()
     with open_workers() as workers:
         try:
             trained = train(names, params, dataset, data, store_folder=store, workers=workers)

@@ -17,7 +17,7 @@ from stages.engine.models import build_network, encode_model
 from stages.engine.optimizers import build_optimizer, leave_out_output_layer
 from stages.engine.runner import Job, Runner
 from stages.engine.store import digest_examples, prune
-from stages.engine.training import plan_work
+from stages.engine.training import N_SLOTS, plan_work
 from stages.engine.trial import Data, Trial, TrialResult, Work, Workers
 from stages.train.finished import KeyedTrial, Trained, gather
 from stages.train.search import (
@@ -31,6 +31,8 @@ from stages.train.search import (
     next_points,
 )
 
+# How many weights the networks of optimizers that are trained at once may have together.
+N_WEIGHTS = 5_000_000
 # Keras makes the name up, and trials.csv has the rate.
 _NOT_IN_CONFIG = ("name", "learning_rate")
 
@@ -59,7 +61,7 @@ def train(
     plans = [_Plan(name, params, dataset, digest, workers.environment) for name in names]
     label = f"train {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
     n_trials = len(names) * _count_trials(params)
-    with Progress(label, n_trials, "trials") as progress:
+    with Progress(label, n_trials, "trials", n_first=len(names)) as progress:
         runner = Runner(data, workers, store_folder, progress, score_of(params.task))
         searches = {plan: _search(plan, progress) for plan in plans}
         while searches:
@@ -69,6 +71,12 @@ def train(
             _run(runner, asked)
     prune(store_folder, unused_since_s=started_s)
     return {plan.name: _finish(plan) for plan in plans}
+
+
+def count_together(params: Params, dataset: Dataset) -> int:
+    """How many optimizers may be trained at once, since each thread keeps a network for each."""
+    n_weights: int = build_network(params.model, dataset).model.count_params()
+    return max(1, min(N_SLOTS, N_WEIGHTS // max(1, n_weights)))
 
 
 def _count_trials(params: Params) -> int:
@@ -98,14 +106,22 @@ def _search(plan: "_Plan", progress: Progress) -> Iterator[list[Job]]:
 def _run(runner: Runner, asked: Mapping["_Plan", Sequence[Job]]) -> None:
     """Runs one round of each search, all together.
 
-    The first trial of each optimizer comes first, so that threads that have to compile find
-    something different to compile; after that, the trials of one optimizer are together.
+    What has to be compiled comes first, so that threads find different things to compile; after
+    that, trials of the same kind are together.
     """
-    firsts = [(plan, job) for plan, jobs in asked.items() for job in jobs[:1]]
-    others = [(plan, job) for plan, jobs in asked.items() for job in jobs[1:]]
-    results = runner.run([job for _, job in (*firsts, *others)])
-    for (plan, _), result in zip((*firsts, *others), results, strict=True):
-        plan.results.append(result)
+    jobs = [job for of_plan in asked.values() for job in of_plan]
+    places: dict[str, int] = {}
+    for index, (work, _) in enumerate(jobs):
+        places.setdefault(work.key, index)
+    firsts = {*places.values()}
+    order = sorted(range(len(jobs)), key=lambda index: index not in firsts)
+    found = runner.run([jobs[index] for index in order])
+    results = dict(zip(order, found, strict=True))
+    begin = 0
+    for plan, of_plan in asked.items():
+        end = begin + len(of_plan)
+        plan.results += [results[index] for index in range(begin, end)]
+        begin = end
 
 
 class _Plan:

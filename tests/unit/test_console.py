@@ -3,6 +3,8 @@
 import errno
 import re
 import sys
+import time
+from io import StringIO
 
 import pytest
 
@@ -90,6 +92,38 @@ def test_the_time_left_counts_neither_what_was_kept_nor_the_first_units_compilat
             progress.advance()
         lines = capsys.readouterr().err.splitlines()
     assert [line.rpartition(", ")[2] for line in lines] == ["about 24 s left"]
+
+
+def test_the_time_left_leaves_out_as_many_first_units_as_compile(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("stages.common.console.time.monotonic", lambda: now_s)
+    with Progress("train sgd and 2 more", 20, "trials", n_first=3) as progress:
+        for took_s in (100.0, 50.0, 50.0, 6.0, 6.0, 6.0):
+            now_s += took_s
+            progress.advance()
+        lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "train sgd and 2 more: 4 of 20 trials, about 96 s left",
+        "train sgd and 2 more: 6 of 20 trials, about 84 s left",
+    ]
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_tells_no_time_left_before_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Progress("train", 20, "trials", n_first=2) as progress:
+        progress.advance()
+        time.sleep(0.2)
+        progress.advance()
+    assert "1 of 20 trials, ? left" in terminal.getvalue()
+    assert "2 of 20 trials, ? left" in terminal.getvalue()
 
 
 def test_what_own_code_prints_stands_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from stages.engine.environment import SCHEDULER
 from stages.engine.workers import open_threads
 from stages.train import finished
 from stages.train.finished import Trained, find, identify, keep
-from stages.train.tuning import train
+from stages.train.tuning import count_together, train
 from tests.conftest import PROJECT, contents
 from tests.examples import DATA, DATASET, TRAIN, VALIDATION, small_training
 from tests.parameters import optimizer, small_params
@@ -145,6 +145,12 @@ def test_together_is_as_alone(tmp_path: Path) -> None:
     for name, entry in entries.items():
         alone = small_training(entry, tuning=GRID)
         assert files(together[name]) == files(alone)
+
+
+@pytest.mark.parametrize(("n_hidden", "n"), [(8, 8), (50_000, 2), (100_000, 1), (900_000, 1)])
+def test_large_networks_are_trained_for_fewer_optimizers_at_once(n_hidden: int, n: int) -> None:
+    params = small_params({"it": SGD}, model={"hidden_units": [n_hidden]})
+    assert count_together(params, DATASET) == n
 
 
 # Runs the stage `train`, and prints whether it imported TensorFlow.
