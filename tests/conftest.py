@@ -23,6 +23,8 @@ hypothesis.settings.register_profile("suite", SUITE)
 hypothesis.settings.load_profile("suite")
 
 PROJECT = Path(__file__).parent.parent
+# The name of a trial's file in the store, as a pattern.
+DIGEST = 64 * "[0-9a-f]"
 SHARED_DATA = PROJECT.parent / "shared" / "data"
 
 

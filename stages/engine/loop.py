@@ -228,12 +228,18 @@ def _train(
     """The function of orders and how many of them to use; a row of four sums for each epoch."""
 
     def train(orders: tf.Tensor, n_epochs: tf.Tensor) -> tf.Tensor:
-        sums = tf.zeros((len(orders), 4))
-        epoch, is_finite = tf.constant(0), tf.constant(True)
-        while epoch < n_epochs and is_finite:
+        def goes_on(epoch: tf.Tensor, is_finite: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+            return tf.logical_and(epoch < n_epochs, is_finite)
+
+        def run_epoch(
+            epoch: tf.Tensor, _: tf.Tensor, sums: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             row = tf.concat((train_epoch(orders[epoch]), validate()), 0)
-            sums = tf.tensor_scatter_nd_update(sums, [[epoch]], [row])
-            epoch, is_finite = epoch + 1, tf.reduce_all(tf.math.is_finite(row))
+            is_finite = tf.reduce_all(tf.math.is_finite(row))
+            return epoch + 1, is_finite, tf.tensor_scatter_nd_update(sums, [[epoch]], [row])
+
+        start = tf.constant(0), tf.constant(value=True), tf.zeros((orders.shape[0], 4))
+        *_, sums = tf.while_loop(goes_on, run_epoch, start)
         return sums
 
     return train
@@ -295,7 +301,7 @@ def _assign(weights: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> N
 
 def _sum_over(step: Callable[[tf.Tensor], tf.Tensor], indices: tf.Tensor, size: int) -> tf.Tensor:
     """Adds up a step's sums over chunks of the indices; the last chunk may be smaller."""
-    n_full, n_left = divmod(len(indices), size)
+    n_full, n_left = divmod(indices.shape[0], size)
     sums = tf.zeros(2)
     if n_full:
         chunks = tf.reshape(indices[: n_full * size], (n_full, size))

@@ -117,7 +117,7 @@ def train_trial(work: Work, data: Data, trial: Trial) -> TrialResult:
         _programs.pop(work.key, None)
         cause: BaseException = error
         # TensorFlow wraps what is raised while it traces a function.
-        while hasattr(cause, "ag_error_metadata") and cause.__context__ is not None:
+        while _is_tensorflow_s(cause) and cause.__context__ is not None:
             cause = cause.__context__
         # TensorFlow writes what it traces to a file; a full disk is not the optimizer's fault.
         if isinstance(cause, OSError) and (refusal := describe_refusal(cause)):
@@ -125,6 +125,10 @@ def train_trial(work: Work, data: Data, trial: Trial) -> TrialResult:
         reason = f"{describe(cause)}{place_in_own_code(error)}"
         row = Failed(**_about(work, trial, 0, 0), reason=reason)
         return TrialResult(row=row, curve=(), weights=())
+
+
+def _is_tensorflow_s(error: BaseException) -> bool:
+    return hasattr(error, "ag_error_metadata") or type(error).__module__.startswith("tensorflow")
 
 
 def count_steps(params: Params, n_train: int) -> int:

@@ -24,7 +24,7 @@ from stages.engine.workers import open_threads, open_workers
 from stages.train.finished import Trained
 from stages.train.tuning import train
 from tests.cluster.conftest import PATIENCE_S, Cluster, running_cluster
-from tests.conftest import PROJECT
+from tests.conftest import DIGEST, PROJECT
 from tests.examples import DATA, DATASET, TEST, bits, write_trained
 from tests.parameters import optimizer, small_params
 
@@ -159,7 +159,7 @@ def test_a_race_on_a_cluster_gives_the_same_bytes_with_one_worker_and_with_two(
             store_folder=tmp_path / store,
             open_workers=lambda: nullcontext(workers),
         )
-        assert len(list((tmp_path / store).glob("*/*[0-9a-f].npz"))) == 10
+        assert len(list((tmp_path / store).glob(f"*/{DIGEST}.npz"))) == 10
         return [ROWS.encode(confirmed.rows), PREDICTIONS.encode(confirmed.predictions)]
 
     with open_threads(1) as workers:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import PROJECT, contents, git_environment, lock_shared
+from tests.conftest import DIGEST, PROJECT, contents, git_environment, lock_shared
 from tests.parameters import optimizer, small_params
 
 CONTENT = (
@@ -104,7 +104,7 @@ class Workspace:
 
     def trials(self) -> dict[Path, int]:
         """The files of the trials that the store has, and which file each is."""
-        files = self.folder.glob(".cache/trials/*/[!.]*[0-9a-f].npz")
+        files = self.folder.glob(f".cache/trials/*/{DIGEST}.npz")
         return {path: path.stat().st_ino for path in files}
 
 

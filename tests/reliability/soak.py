@@ -18,6 +18,7 @@ import yaml
 
 from stages.common.confirmation import CONFIRMATION, ROWS
 from stages.common.runs import RUN, RUNS, TRIALS
+from tests.conftest import DIGEST
 from tests.pipeline.conftest import Workspace, stages_that_ran
 from tests.reliability.tiny import (
     commit,
@@ -201,7 +202,7 @@ def _trials(folder: Path, name: str, trained: Key) -> Iterator[Key]:
 
 
 def n_kept(workspace: Workspace) -> int:
-    return len(list(workspace.folder.glob(".cache/trials/*/[!.]*[0-9a-f].npz")))
+    return len(list(workspace.folder.glob(f".cache/trials/*/{DIGEST}.npz")))
 
 
 def clone_differs(workspace: Workspace, folder: Path) -> list[str]:
