@@ -25,6 +25,7 @@ from markdown_it.token import Token
 from scipy.special import stdtrit
 
 from commands.reference import reference
+from stages.common.decimals import rounded_up
 from stages.common.params import Params, read_yaml
 from stages.common.runs import TRIALS, Completed, TrialRow
 from stages.inference.looks import looks, nominal_level
@@ -329,15 +330,39 @@ def test_the_answer_of_the_readme_is_that_of_the_committed_run() -> None:
         assert row[5].startswith(f"{metrics['optimizers'][row[0]]['failed']} of ")
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name != "docs/tutorial.md"])
+# Pages with results of other runs.
+WITH_THEIR_OWN = {"docs/comparisons.md", "docs/tutorial.md"}
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in WITH_THEIR_OWN])
 def test_results_in_a_page_are_those_of_the_committed_run(name: str) -> None:
-    """Tables with a header of the summary's, and the answer in bold; the tutorial has its own."""
+    """Tables with a header of the summary's, and the answer in bold."""
     summary = read("report/summary.md")
     rows = {table[0]: set(table) for table in summary.tables}
     for table in read(name).tables:
         assert set(table) <= rows.get(table[0], set(table))
     for answer in re.findall(r"\*\*Take [^*]+\*\*", read(name).prose):
         assert answer in summary.prose
+
+
+def test_the_comparisons_are_those_of_the_runs_that_the_examples_keep() -> None:
+    page = read("docs/comparisons.md")
+    runs = [
+        PROJECT / "examples" / name / f"{data}.json"
+        for name in ("classics", "moderns")
+        for data in ("digits", "fashion")
+    ]
+    answers = re.findall(r"\*\*(Take [^*]+)\*\*", page.prose)
+    for path, (_, *rows), answer in zip(runs, page.tables, answers, strict=True):
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        assert {row[:4] for row in rows} == {
+            (name, f"{o['score']:.4f}", f"{o['low']:.4f}-{o['high']:.4f}", f"{o['rate']:.3g}")
+            for name, o in metrics["optimizers"].items()
+        }
+        assert rows[0][0] == metrics["best"]
+        assert answer.startswith(f"Take {metrics['best']}")
+        assert rounded_up(metrics["bound"]) in answer or "ahead of every other" in answer
+        assert f"{metrics['seeds']} seeds" in answer
 
 
 def test_the_critical_values_in_the_docs_are_those_of_the_program() -> None:
