@@ -151,7 +151,9 @@ def confirm(
                 (works[name], field.trial(name, seed)) for seed in new_seeds for name in race.racing
             ]
             label = f"confirm, {n_seeds} to {race.next_n_seeds} seeds"
-            with Progress(label, len(jobs), "trials") as progress:
+            # In the first round, each optimizer has to be compiled.
+            n_first = len(race.racing) if len(race.looks) == 1 else 1
+            with Progress(label, len(jobs), "trials", n_first=n_first) as progress:
                 results = Runner(data, workers, store_folder, progress, score).run(jobs)
             for (work, _), result in zip(jobs, results, strict=True):
                 field.add(work.name, result)
