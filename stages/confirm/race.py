@@ -40,7 +40,6 @@ from stages.engine.environment import Environment
 from stages.engine.runner import Runner
 from stages.engine.store import digest_examples, prune
 from stages.engine.trial import Data, Trial, TrialResult, Work, Workers
-from stages.engine.workers import count_operation_threads
 from stages.inference.race import Race, Rules, run_race
 
 
@@ -139,7 +138,7 @@ def confirm(
     race = run_race(field.scores(), rules)
     with ExitStack() as opened:
         if not race.is_over:
-            set_up_tensorflow(count_operation_threads(params))
+            set_up_tensorflow()
             workers = opened.enter_context(open_workers())
             works = _plan_works(params, dataset, data, field, race.racing, workers.environment)
             _check_same_code(works, first)
@@ -188,7 +187,7 @@ def _plan_works(
 
 
 def _build_scorer(params: Params, dataset: Dataset, test: Examples, *, jit_compile: bool) -> Scorer:
-    set_up_tensorflow(count_operation_threads(params))
+    set_up_tensorflow()
     # Only after the setup, because these import Keras.
     from stages.confirm.network import NetworkScorer
     from stages.engine.models import build_network

@@ -25,13 +25,11 @@ _SETTING_UP = threading.Lock()
 _NOISE = ("oneDNN custom operations are on", "before absl::InitializeLog()")
 
 
-def set_up_tensorflow(n_threads: int = 1) -> None:
+def set_up_tensorflow() -> None:
     """Sets TensorFlow's environment and imports it; call it before any other import of it or Keras.
 
-    Args:
-        n_threads: How many threads TensorFlow's operations share. More than one is for a process in
-            which XLA compiles all that is computed: it runs operations side by side, and none in
-            parts. TensorFlow's own operations would split sums, which changes their rounding.
+    Each operation uses one thread, because splitting a sum over threads changes its rounding, also
+    in what XLA compiles. Different operations run in parallel.
 
     Raises:
         InputError: If there is no room for temporary files, which TensorFlow needs.
@@ -39,7 +37,7 @@ def set_up_tensorflow(n_threads: int = 1) -> None:
     """
     with _SETTING_UP:
         if "tensorflow" not in sys.modules:
-            os.environ |= _environment(n_threads)
+            os.environ |= _environment()
             _check_temporary_folder()
             with _importing_quickly():
                 _import_quietly("tensorflow")
@@ -47,7 +45,7 @@ def set_up_tensorflow(n_threads: int = 1) -> None:
             raise RuntimeError("TensorFlow was imported before it was set up")
 
 
-def _environment(n_threads: int) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     # A child process inherits our flags, so dict.fromkeys below removes duplicates.
     given = os.environ.get("XLA_FLAGS", "").split()
     xla_flags = (*given, *_XLA_FLAGS, *(() if has_nvidia_gpu() else _XLA_FLAGS_WITHOUT_GPU))
@@ -55,7 +53,7 @@ def _environment(n_threads: int) -> dict[str, str]:
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "TF_DETERMINISTIC_OPS": "1",
-        "TF_NUM_INTRAOP_THREADS": str(n_threads),
+        "TF_NUM_INTRAOP_THREADS": "1",
         "TF_NUM_INTEROP_THREADS": str(os.cpu_count()),
         "TF_ENABLE_ONEDNN_OPTS": "1",
         "ONEDNN_MAX_CPU_ISA": "AVX2",

@@ -10,7 +10,6 @@ from multiprocessing.pool import ThreadPool
 import joblib
 
 from stages.common.errors import InputError, quoted
-from stages.common.params import BuiltInModel, Params
 from stages.engine.environment import SCHEDULER, describe_environment
 from stages.engine.trial import Data, Trial, TrialResult, Work, Workers
 
@@ -45,17 +44,6 @@ def count_workers() -> int:
             f"TRAIN_WORKERS: should be a whole number from 1 to 9999 (is {quoted(text)})"
         )
     return int(text)
-
-
-def count_operation_threads(params: Params) -> int:
-    """How many threads TensorFlow's operations share, for `set_up_tensorflow`.
-
-    As many as there are cores if XLA compiles all that this process computes, which is known
-    without TensorFlow for the built-in network without dropout only.
-    """
-    model = params.model
-    is_plain = isinstance(model, BuiltInModel) and model.name == "mlp" and not model.dropout
-    return joblib.cpu_count() if is_plain and params.train.jit_compile else 1
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from stages.common.runs import ALL_WEIGHTS, EPOCHS, MODEL, RUN, RUNS, TRIALS, WE
 from stages.engine.determinism import set_up_tensorflow
 from stages.engine.store import digest_examples, locate_store
 from stages.engine.trial import Data
-from stages.engine.workers import count_operation_threads, open_workers
+from stages.engine.workers import open_workers
 from stages.train.finished import Trained, find, identify, keep
 from stages.train.pending import find_pending
 
@@ -53,7 +53,7 @@ def _train(keys: Mapping[str, str | None], params: Params, dataset: Dataset, dat
         dataset: Describes the data.
         data: The examples that train and validate.
     """
-    set_up_tensorflow(count_operation_threads(params))
+    set_up_tensorflow()
     # Only after the setup, because these import Keras.
     from stages.engine.models import check_can_be_saved
     from stages.engine.objective import check_objective
