@@ -40,7 +40,18 @@ class Scorer(Protocol):
         """Scores a trial's final weights, which are in the order of `keras.Model.weights`."""
 
 
-_KEPT = Arrays("score.npz", TestScore)
+@dataclass(frozen=True)
+class _Kept:
+    """A file of the store: the score, and the key and weights that it is of, as a digest."""
+
+    of: Array
+    predictions: Array
+    scores: FloatArray
+    score: FloatArray
+    loss: FloatArray
+
+
+_KEPT = Arrays("score.npz", _Kept)
 
 
 class StoredScorer:
@@ -62,28 +73,37 @@ class StoredScorer:
         Raises:
             InputError: If the store cannot be written to.
         """
-        path = None if self._key is None else self._path(self._key, weights)
-        if path is not None and (kept := _read(path)) is not None:
+        if self._key is None:
+            return self._compute(weights)
+        of = _digest(self._key, weights)
+        path = path_in_store(self._folder, of, ".score")
+        if (kept := _read(path, of)) is not None:
             return kept
-        if self._scorer is None:
-            self._scorer = self._build()
-        found = self._scorer.score(weights)
-        if path is not None:
-            write_to_store(path, _KEPT.encode(found))
+        found = self._compute(weights)
+        write_to_store(path, _KEPT.encode(_Kept(np.array(of), **vars(found))))
         return found
 
-    def _path(self, key: str, weights: Sequence[FloatArray]) -> Path:
-        digest = hashlib.sha256(key.encode())
-        for array in weights:
-            digest.update(f"{array.shape} {array.dtype}".encode())
-            digest.update(np.ascontiguousarray(array).data)
-        return path_in_store(self._folder, digest.hexdigest(), ".score")
+    def _compute(self, weights: Sequence[FloatArray]) -> TestScore:
+        if self._scorer is None:
+            self._scorer = self._build()
+        return self._scorer.score(weights)
 
 
-def _read(path: Path) -> TestScore | None:
+def _digest(key: str, weights: Sequence[FloatArray]) -> str:
+    digest = hashlib.sha256(key.encode())
+    for array in weights:
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _read(path: Path, of: str) -> TestScore | None:
+    """The score; None if the file is missing, damaged, or of other weights."""
     try:
         kept = _KEPT.decode(read_from_store(path))
     except (OSError, ValueError):
+        return None
+    if str(kept.of) != of:
         return None
     return TestScore(kept.predictions, kept.scores, float(kept.score), float(kept.loss))
 

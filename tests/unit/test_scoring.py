@@ -159,6 +159,20 @@ def test_a_score_is_computed_once_for_the_same_weights_and_key(tmp_path: Path) -
     assert counting.n_scored == 5
 
 
+def test_scores_swapped_between_two_files_are_computed_again(tmp_path: Path) -> None:
+    counting = CountingScorer()
+    ones, twos = [np.ones(3, np.float32)], [np.full(3, 2, np.float32)]
+    scorer = StoredScorer(tmp_path, "key", lambda: counting)
+    for weights in (ones, twos):
+        scorer.score(weights)
+    first, second = tmp_path.rglob("*.npz")
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+    assert [scorer.score(weights).score for weights in (ones, twos)] == [1, 2]
+    assert counting.n_scored == 4
+
+
 def test_whatever_scores_depend_on_is_in_the_key() -> None:
     params = small_params({"it": optimizer(class_name="SGD")})
 
