@@ -44,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Imports TensorFlow where tests run: not in the process that only starts those that do."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
+    # Stages that a test starts train by themselves, since tests fill the cores.
+    os.environ.setdefault("TRAIN_WORKERS", "1")
     if config.getoption("quick"):
         hypothesis.settings.register_profile("quick", parent=SUITE, max_examples=10)
         hypothesis.settings.load_profile("quick")

@@ -138,7 +138,6 @@ def confirm(
     race = run_race(field.scores(), rules)
     with ExitStack() as opened:
         if not race.is_over:
-            set_up_tensorflow()
             workers = opened.enter_context(open_workers())
             works = _plan_works(params, dataset, data, field, race.racing, workers.environment)
             _check_same_code(works, first)

@@ -1,6 +1,5 @@
 """What a trial's result depends on besides its settings: code, versions, kind of machine."""
 
-import ast
 import hashlib
 import os
 import sys
@@ -14,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from stages.common.imports import PROJECT, imported_files
+from stages.common.imports import PROJECT, digest_code, imported_files
 from stages.common.own import name_of, trial_files
 from stages.common.params import Params
 from stages.engine.determinism import has_nvidia_gpu
 
 # The environment variable that sends trials to a Dask cluster.
 SCHEDULER = "DASK_SCHEDULER_ADDRESS"
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass(frozen=True)
@@ -122,15 +120,5 @@ def digest_source(files: Iterable[Path], root: Path = PROJECT) -> str:
         files: Relative to `root`, or absolute; their names are part of the digest.
         root: The folder that they are in.
     """
-    digest = hashlib.sha256()
-    for path in files:
-        content = (root / path).read_bytes()
-        if path.suffix != ".py":  # compiled, in an installed package
-            digest.update(f"{name_of(path)}\n".encode() + content)
-            continue
-        tree = ast.parse(content)
-        for node in ast.walk(tree):
-            if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-                del node.body[0]
-        digest.update(f"{name_of(path)}\n{ast.dump(tree)}\n".encode())
-    return digest.hexdigest()
+    lines = (f"{name_of(path)} {digest_code(root / path)}\n" for path in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -33,10 +33,8 @@ from stages.engine.optimizers import (
     peak_learning_rate,
     relative_rates,
 )
-from stages.engine.trial import Data, Trial, TrialResult, Work
+from stages.engine.trial import N_SLOTS, Data, Trial, TrialResult, Work
 
-# A thread of a cluster may be given several optimizers' trials in turn.
-N_SLOTS = 8
 # How many copies of the weights a stage holds at least: one per fresh seed, and again in one array.
 N_COPIES = 2 * FIRST_LOOK
 # The generator that Keras draws from if it is given no seed.

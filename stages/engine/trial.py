@@ -10,6 +10,9 @@ from stages.common.params import Params
 from stages.common.runs import EpochRow, Phase, TrialRow
 from stages.engine.environment import Environment
 
+# How many optimizers' networks a worker keeps, since it may be given their trials in turn.
+N_SLOTS = 8
+
 
 @dataclass(frozen=True)
 class Trial:

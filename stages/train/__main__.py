@@ -13,7 +13,6 @@ from stages.common.errors import InputError, quoted, shorten
 from stages.common.files import write_bytes, write_digests
 from stages.common.params import Params, load_params
 from stages.common.runs import ALL_WEIGHTS, EPOCHS, MODEL, RUN, RUNS, TRIALS, WEIGHTS
-from stages.engine.determinism import set_up_tensorflow
 from stages.engine.store import digest_examples, locate_store
 from stages.engine.trial import Data
 from stages.engine.workers import open_workers
@@ -53,18 +52,17 @@ def _train(keys: Mapping[str, str | None], params: Params, dataset: Dataset, dat
         dataset: Describes the data.
         data: The examples that train and validate.
     """
-    set_up_tensorflow()
-    # Only after the setup, because these import Keras.
-    from stages.engine.models import check_can_be_saved
-    from stages.engine.objective import check_objective
-    from stages.engine.optimizers import check_optimizers
-    from stages.train.tuning import count_together, train
-
-    check_optimizers(params.optimizers)
-    check_objective(params.task, dataset.n_outputs)
-    check_can_be_saved(params.model, dataset)
-    names, store = list(keys)[: count_together(params, dataset)], locate_store()
     with open_workers() as workers:
+        # Only after the setup, because these import Keras.
+        from stages.engine.models import check_can_be_saved
+        from stages.engine.objective import check_objective
+        from stages.engine.optimizers import check_optimizers
+        from stages.train.tuning import count_together, train
+
+        check_optimizers(params.optimizers)
+        check_objective(params.task, dataset.n_outputs)
+        check_can_be_saved(params.model, dataset)
+        names, store = list(keys)[: count_together(params, dataset)], locate_store()
         try:
             trained = train(names, params, dataset, data, store_folder=store, workers=workers)
         except InputError:

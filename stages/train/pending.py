@@ -1,6 +1,8 @@
 """Which optimizers' stages DVC will run after the present one."""
 
 import hashlib
+from configparser import ConfigParser
+from configparser import Error as ConfigError
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ PARAMS = "params.yaml"
 
 
 def find_pending(name: str, params: Params) -> tuple[str, ...]:
-    """The other optimizers that have changed since DVC last ran their stage.
+    """The other optimizers that have changed since DVC last ran their stage, or lack its outputs.
 
     None if the user asked DVC for single optimizers, such as by `dvc repro train@adam`, and none
     whose other arguments are searched as well: each of their settings is compiled by itself.
@@ -28,7 +30,7 @@ def find_pending(name: str, params: Params) -> tuple[str, ...]:
             for other, entry in params.optimizers.items()
             if other != name and not entry.search and _has_changed(stages, f"train@{other}", raw)
         )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError):
         return ()  # dvc.lock is damaged, or of a form that a later DVC writes
 
 
@@ -45,9 +47,21 @@ def _has_changed(stages: dict[str, Any], stage: str, raw: dict[str, Any]) -> boo
     if stage not in stages:
         return True
     locked = stages[stage]
-    return any(_digest(dep["path"]) != dep["md5"] for dep in locked["deps"]) or any(
-        _value(raw, key) != value for key, value in locked["params"][PARAMS].items()
+    return (
+        any(_digest(dep["path"]) != dep["md5"] for dep in locked["deps"])
+        or any(_value(raw, key) != value for key, value in locked["params"][PARAMS].items())
+        or any(_is_lost(out["path"], out["md5"]) for out in locked["outs"])
     )
+
+
+def _is_lost(path: str, md5: str) -> bool:
+    """Whether an output is neither there nor in DVC's cache, as in a fresh clone."""
+    if Path(path).exists():
+        return False
+    config = ConfigParser()
+    config.read((".dvc/config", ".dvc/config.local"))
+    cache = Path(".dvc", config.get("cache", "dir", fallback="cache"))
+    return not (cache / "files" / "md5" / md5[:2] / md5[2:]).exists()
 
 
 def _digest(path: str) -> str:

@@ -1,7 +1,7 @@
 """Tunes optimizers and trains the settings that were chosen with the first fresh seeds."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,10 @@ from stages.common.score import score_of
 from stages.engine.environment import Environment
 from stages.engine.models import build_network, encode_model
 from stages.engine.optimizers import build_optimizer, leave_out_output_layer
-from stages.engine.runner import Job, Runner
+from stages.engine.runner import Job, Runner, Search
 from stages.engine.store import digest_examples, prune
-from stages.engine.training import N_SLOTS, plan_work
-from stages.engine.trial import Data, Trial, TrialResult, Work, Workers
+from stages.engine.training import plan_work
+from stages.engine.trial import N_SLOTS, Data, Trial, TrialResult, Work, Workers
 from stages.train.finished import KeyedTrial, Trained, gather
 from stages.train.search import (
     CONFIGURED,
@@ -63,12 +63,7 @@ def train(
     n_trials = len(names) * _count_trials(params)
     with Progress(label, n_trials, "trials", n_first=len(names)) as progress:
         runner = Runner(data, workers, store_folder, progress, score_of(params.task))
-        searches = {plan: _search(plan, progress) for plan in plans}
-        while searches:
-            rounds = {plan: next(search, None) for plan, search in searches.items()}
-            asked = {plan: jobs for plan, jobs in rounds.items() if jobs is not None}
-            searches = {plan: searches[plan] for plan in asked}
-            _run(runner, asked)
+        runner.run_searches([_search(plan, progress) for plan in plans])
     prune(store_folder, unused_since_s=started_s)
     return {plan.name: _finish(plan) for plan in plans}
 
@@ -87,41 +82,20 @@ def _count_trials(params: Params) -> int:
     return n_tuning + 2 * FIRST_LOOK
 
 
-def _search(plan: "_Plan", progress: Progress) -> Iterator[list[Job]]:
-    """Yields the trials that are to be run next, all at once, and goes on from their results."""
+def _search(plan: "_Plan", progress: Progress) -> Search:
+    """Asks for the trials that are to be run next, all at once, and goes on from their results."""
     params, tuning = plan.params, plan.params.tuning
     while points := next_points(plan.merits(), tuning, params.optimizers[plan.name]):
-        yield plan.jobs("tuning", points, tuning.seeds)
+        plan.results += yield plan.jobs("tuning", points, tuning.seeds)
         plan.check_not_all_failed()
     finalists = choose_finalists(plan.merits())
-    yield plan.jobs("tuning", finalists, tuning.final_seeds)
+    plan.results += yield plan.jobs("tuning", finalists, tuning.final_seeds)
     merits = plan.merits()
     plan.tuned = max(finalists, key=lambda point: merits[point])
     seeds = fresh_seeds(params.confirmation, FIRST_LOOK)
     if plan.tuned == CONFIGURED:
         progress.skip(len(seeds))
-    yield plan.jobs("confirmation", dict.fromkeys((plan.tuned, CONFIGURED)), seeds)
-
-
-def _run(runner: Runner, asked: Mapping["_Plan", Sequence[Job]]) -> None:
-    """Runs one round of each search, all together.
-
-    What has to be compiled comes first, so that threads find different things to compile; after
-    that, trials of the same kind are together.
-    """
-    jobs = [job for of_plan in asked.values() for job in of_plan]
-    places: dict[str, int] = {}
-    for index, (work, _) in enumerate(jobs):
-        places.setdefault(work.key, index)
-    firsts = {*places.values()}
-    order = sorted(range(len(jobs)), key=lambda index: index not in firsts)
-    found = runner.run([jobs[index] for index in order])
-    results = dict(zip(order, found, strict=True))
-    begin = 0
-    for plan, of_plan in asked.items():
-        end = begin + len(of_plan)
-        plan.results += [results[index] for index in range(begin, end)]
-        begin = end
+    plan.results += yield plan.jobs("confirmation", dict.fromkeys((plan.tuned, CONFIGURED)), seeds)
 
 
 class _Plan:

@@ -113,9 +113,9 @@ def stages_that_ran(output: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """One worker, the interpreter's own programs first, and a name for Git."""
+    """The interpreter's own programs first, and a name for Git."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**git_environment(), "PATH": path, "TRAIN_WORKERS": "1"}
+    return {**git_environment(), "PATH": path}
 
 
 def lay_out(folder: Path) -> Workspace:

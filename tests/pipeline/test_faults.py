@@ -337,7 +337,7 @@ def test_the_documented_command_lists_what_is_damaged_in_the_cache(workspace: Wo
 
 
 def test_an_experiment_beside_the_project_finds_its_trials(workspace: Workspace) -> None:
-    workspace.edit("stages/train/search.py", "Which settings", "What settings")
+    workspace.edit("stages/train/search.py", "N_FINALISTS = 3", "N_FINALISTS = 1 + 2")
     trials = workspace.trials()
     output = workspace.dvc(*TEMPORARY)
     assert stages_that_ran(output)[:2] == ["train@sgd", "train@gentle"]

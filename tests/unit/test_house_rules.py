@@ -1,6 +1,8 @@
 """The rules that keep DVC's caching right: what a stage imports, reads and depends on."""
 
 import ast
+import json
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,8 +59,19 @@ def test_a_stage_imports_its_own_folder_and_libraries_but_no_other_stage(folder:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_exactly_the_files_that_it_imports(stage: str) -> None:
-    code = [dep for dep in declared(stage)["deps"] if dep.startswith("stages/")]
-    assert code == code_of(stage)
+    code = [dep for dep in declared(stage)["deps"] if "stages" in dep]
+    assert code == ["stages" if stage == "sources" else f"data/sources/stages/{stage}.json"]
+
+
+def test_the_record_of_a_stage_has_exactly_the_files_that_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "params.yaml").write_bytes((PROJECT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    runpy.run_module("stages.sources", run_name="__main__", alter_sys=True)
+    for stage in STAGES:
+        record = json.loads((tmp_path / f"data/sources/stages/{stage}.json").read_bytes())
+        assert list(record["sha256"]) == code_of(stage)
 
 
 def test_every_file_of_the_stages_is_imported_by_one() -> None:
@@ -130,7 +143,8 @@ def test_training_cannot_see_the_test_images() -> None:
         "data/processed/dataset.json",
         "data/processed/train.npz",
         "data/processed/validation.npz",
-        "data/sources/${key}.json",
+        "data/sources/optimizers/${key}.json",
+        "data/sources/stages/train.json",
     ]
 
 

@@ -16,6 +16,7 @@ SGD, ADAM = optimizer(class_name="SGD"), optimizer(class_name="Adam")
 SEARCHED = optimizer(
     class_name="SGD", search={"momentum": {"low": 0.1, "high": 0.9, "scale": "log"}}
 )
+MD5 = f"{'ab' * 16}.dir"
 OPTIMIZERS = {"sgd": SGD, "adam": ADAM, "nadam": optimizer(class_name="Nadam")}
 
 
@@ -55,9 +56,12 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
                     f"optimizers.{name}": raw["optimizers"][name],
                 }
             },
+            "outs": [{"path": f"runs/{name}", "hash": "md5", "md5": MD5}],
         }
         for name in OPTIMIZERS
     }
+    for name in OPTIMIZERS:
+        Path("runs", name).mkdir(parents=True)
     Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
     return params
 
@@ -101,6 +105,18 @@ def test_everybody_where_a_dependency_changed(params: Params) -> None:
     assert find_pending("adam", params) == ("sgd", "nadam")
     Path("train.npz").unlink()
     assert find_pending("adam", params) == ()  # DVC will complain
+
+
+@pytest.mark.parametrize(("config", "cache"), [("", ".dvc/cache"), ("dir = ../shared", "shared")])
+def test_an_optimizer_whose_outputs_are_nowhere(params: Params, config: str, cache: str) -> None:
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text(f"[cache]\n{config}\n")
+    Path("runs/adam").rmdir()
+    assert find_pending("sgd", params) == ("adam",)
+    cached = Path(cache, "files", "md5", MD5[:2], MD5[2:])
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    assert find_pending("sgd", params) == ()  # DVC restores them
 
 
 @pytest.mark.usefixtures("params")

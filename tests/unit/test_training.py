@@ -17,8 +17,8 @@ from stages.common.runs import Completed, Diverged, Failed, Phase
 from stages.engine import loop, training
 from stages.engine.environment import describe_environment
 from stages.engine.loop import Epoch, Scores, Slot
-from stages.engine.training import N_SLOTS, plan_work, run_trial, train_trial
-from stages.engine.trial import Trial, TrialResult, Work
+from stages.engine.training import plan_work, run_trial, train_trial
+from stages.engine.trial import N_SLOTS, Trial, TrialResult, Work
 from tests.examples import DATA, DATASET, bits, small_slot, small_work
 from tests.parameters import COMMITTED, optimizer, small_params
 
