@@ -88,7 +88,7 @@ screenshots: $(DEV)  ## take the documentation's pictures of the page, with Chro
 	python -m tests.browser.screenshots
 
 bench: $(DEV)  ## measure the training engine beside keras.Model.fit
-	python -m benchmarks.engine
+	python -m benchmarks.engine $(if $(PEER),--peer "$(PEER)")
 
 bench-cluster: $(DEV)  ## measure a Dask cluster on this machine beside threads
 	python -m benchmarks.cluster

@@ -11,7 +11,7 @@ USUAL = ".4f"
 MOST_DECIMALS = 8
 
 
-def score_format(score: Score, best: float | None, margin: float) -> str:
+def score_format(score: Score, best: float | None, margin: float | None) -> str:
     """The format of scores and of their differences, for Python's `format` and for D3's.
 
     Scores that cannot exceed a bound, such as an accuracy or R², have four decimals, and R² more
@@ -27,7 +27,8 @@ def score_format(score: Score, best: float | None, margin: float) -> str:
     Args:
         score: The score to be printed.
         best: The best mean score; None if no trial completed.
-        margin: The loss of score that makes no difference in practice, above 0.
+        margin: The loss of score that makes no difference in practice, above 0; None to leave it
+            out of account.
     """
     if score.is_count:
         return USUAL
@@ -35,10 +36,11 @@ def score_format(score: Score, best: float | None, margin: float) -> str:
     sizes = []
     if best is not None:
         sizes.append((3, abs(best - ideal) if isfinite(ideal) else abs(best)))
-    sizes.append((2, margin))
+    if margin is not None:
+        sizes.append((2, margin))
     least = 4 if score.sign > 0 and isfinite(ideal) else 0
     decimals = [digits - 1 - floor(log10(size)) for digits, size in sizes if size > 0]
-    n = max(least, *decimals)
+    n = max([least, *decimals])
     return f".{n}f" if n <= MOST_DECIMALS else ".2e"
 
 

@@ -9,6 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stages.common.confirmation import (
     ConfirmationRow,
     Predictions,
@@ -19,7 +21,7 @@ from stages.common.confirmation import (
 )
 from stages.common.console import Progress, notice
 from stages.common.data import Dataset, Examples
-from stages.common.decimals import rounded_up
+from stages.common.decimals import rounded_up, score_format
 from stages.common.errors import InputError
 from stages.common.files import FloatArray
 from stages.common.params import FIRST_LOOK, Params, choose_arguments, fresh_seeds
@@ -142,7 +144,7 @@ def confirm(
             works = _plan_works(params, dataset, data, field, race.racing, workers.environment)
             _check_same_code(works, first)
         while not race.is_over:
-            _tell(race, len(first))
+            _tell(race, len(first), field.style())
             n_seeds = race.looks[-1].n_seeds
             new_seeds = fresh_seeds(params.confirmation, race.next_n_seeds)[n_seeds:]
             jobs = [
@@ -156,7 +158,7 @@ def confirm(
             for (work, _), result in zip(jobs, results, strict=True):
                 field.add(work.name, result)
             race = run_race(field.scores(), rules)
-    _tell(race, len(first))
+    _tell(race, len(first), field.style())
     prune(store_folder, unused_since_s=started_s)
     return field.confirmed()
 
@@ -204,11 +206,11 @@ def _check_same_code(works: Mapping[str, Work], first: Mapping[str, FirstLook]) 
             )
 
 
-def _tell(race: Race, n_optimizers: int) -> None:
+def _tell(race: Race, n_optimizers: int, style: str) -> None:
     look = race.looks[-1]
     bound = "how far another may be ahead is unknown"
     if look.bound is not None:
-        bound = f"no other is ahead by more than {rounded_up(look.bound)}"
+        bound = f"no other is ahead by more than {rounded_up(look.bound, style)}"
     racing = f"{len(race.racing)} of {n_optimizers} still racing"
     notice(f"{look.n_seeds} seeds: {look.leader} leads; {bound}; {racing}")
 
@@ -225,7 +227,7 @@ class _Field:
         store_folder: Path,
     ) -> None:
         self._first, self._n_test = first, dataset.n_test
-        self._sign = score_of(params.task).sign
+        self._score, self._margin = score_of(params.task), params.comparison.margin
         jit_compile = all(look.run.jit_compile for look in first.values())
         self._scorer = StoredScorer(
             store_folder,
@@ -240,7 +242,15 @@ class _Field:
 
     def scores(self) -> dict[str, FloatArray]:
         """Test scores at the tuned rate by seed, negated if lower is better."""
-        return {name: self._sign * scores_by_seed(self._tuned_rows(name)) for name in self._first}
+        sign = self._score.sign
+        return {name: sign * scores_by_seed(self._tuned_rows(name)) for name in self._first}
+
+    def style(self) -> str:
+        """The format of scores, by the best mean of an optimizer."""
+        completed = [found[np.isfinite(found)] for found in self.scores().values()]
+        means = [self._score.sign * float(found.mean()) for found in completed if found.size]
+        best = max(means, key=self._score.merit, default=None)
+        return score_format(self._score, best, self._margin)
 
     def trial(self, name: str, seed: int) -> Trial:
         """A further trial at the tuned setting."""

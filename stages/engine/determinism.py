@@ -20,7 +20,8 @@ _XLA_FLAGS = (
     "--xla_cpu_enable_platform_dependent_math=false",
     "--xla_cpu_multi_thread_eigen=false",
 )
-_XLA_FLAGS_WITHOUT_GPU = ("--xla_disable_hlo_passes=algsimp",)
+# Without `cse_barrier_expander`, barriers last until operations are fused; see `loop.py`.
+_XLA_FLAGS_WITHOUT_GPU = ("--xla_disable_hlo_passes=algsimp,cse_barrier_expander",)
 _SETTING_UP = threading.Lock()
 _NOISE = ("oneDNN custom operations are on", "before absl::InitializeLog()")
 

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla
 
 from stages.common.data import Examples, Scaling
 from stages.common.errors import InputError
@@ -23,6 +24,7 @@ from stages.engine.determinism import allow_avx512
 from stages.engine.models import Network, initialise, is_slow_in_xla
 from stages.engine.objective import Objective, build_objective
 
+Assign = Callable[[Any, Any], None]
 VALIDATION_CHUNK = 1000
 # How often a call uses a weight for an example, if it does more than one epoch.
 N_USES_PER_CALL = 500_000_000
@@ -108,7 +110,9 @@ class Slot:
         jit_compile: bool,
         program: Program | None = None,
     ) -> None:
-        if not jit_compile:
+        if jit_compile:
+            _compute_state_once(optimizer)
+        else:
             allow_avx512()
         self._network, self._optimizer, self._factor = network, optimizer, factor
         self.model = model = network.model
@@ -216,6 +220,33 @@ def _bind(
     captured = [handles.get(id(tensor), tensor) for tensor in function.captured_inputs]
     # There is no public way to call a function on other variables.
     return lambda *arguments: function._call_flat(list(arguments), captured)  # noqa: SLF001
+
+
+def _compute_state_once(optimizer: keras.optimizers.Optimizer) -> None:
+    """Puts a barrier between an optimizer's new state and what is computed from it.
+
+    XLA would compute the state a second time where it computes the weights, in order to fuse both,
+    from the old state, of which it makes a copy in every step. No bit changes.
+    """
+    for inner in getattr(optimizer, "optimizers", (optimizer,)):
+        inner.assign, inner.assign_add = _with_barrier(inner.assign, inner.assign_add)
+
+
+def _with_barrier(assign: Assign, assign_add: Assign) -> tuple[Assign, Assign]:
+    def is_dense(value: Any) -> bool:
+        return isinstance(value, tf.Tensor) and value.shape.rank != 0
+
+    def assign_once(variable: keras.Variable, value: Any) -> None:
+        assign(variable, xla.optimization_barrier(value)[0] if is_dense(value) else value)
+
+    def add_once(variable: keras.Variable, value: Any) -> None:
+        if is_dense(value):
+            value = tf.cast(value, variable.dtype)
+            assign_once(variable, tf.convert_to_tensor(variable) + value)
+        else:
+            assign_add(variable, value)
+
+    return assign_once, add_once
 
 
 def _is_keras(optimizer: keras.optimizers.Optimizer) -> bool:

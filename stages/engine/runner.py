@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from stages.common.console import Progress
+from stages.common.decimals import score_format
 from stages.common.errors import InputError
 from stages.common.runs import Completed, Failed
 from stages.common.score import Score
@@ -143,6 +144,7 @@ class Runner:
 
     @property
     def _summary(self) -> str:
-        best = "" if self._best is None else f"best {self._best:.4f}"
+        style = score_format(self._score, self._best, None)
+        best = "" if self._best is None else f"best {self._best:{style}}"
         kept = f"{self._n_kept} kept" if self._n_kept else ""
         return ", ".join(filter(None, (best, kept)))

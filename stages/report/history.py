@@ -10,7 +10,7 @@ import altair as alt
 
 from stages.common.console import run_stage
 from stages.common.files import write_text
-from stages.common.results import REPORT, Metrics, OptimizerMetrics
+from stages.common.results import REPORT, OptimizerMetrics
 from stages.report.charts.base import SCORE, assign_looks, by_shape, choosable_layers, plot
 from stages.report.page import render
 from stages.report.past import Entry, History, optimizers, read_history
@@ -95,17 +95,17 @@ def _describe_entry(entry: Entry) -> list[str]:
     start = "  ".join(filter(None, (entry.commit, entry.date)))
     remarks = entry.notes if entry.metrics.best is not None else (entry.best, *entry.notes)
     lines = [fill(entry.subject, f"{start}  ") if entry.subject else start]
-    lines += _side_by_side([_cells(name, entry.metrics) for name in entry.metrics.optimizers])
+    lines += _side_by_side([_cells(name, entry) for name in entry.metrics.optimizers])
     return lines + [fill(text, "  ") for text in ("; ".join(remarks),) if text]
 
 
-def _cells(name: str, metrics: Metrics) -> tuple[str, str, str]:
+def _cells(name: str, entry: Entry) -> tuple[str, str, str]:
     """The optimizer, its score, and half the width of the interval."""
-    found = metrics.optimizers[name]
+    found, style = entry.metrics.optimizers[name], entry.style
     low, mean, high = found.low, found.score, found.high
-    mark = "*" if name == metrics.best else ""
-    score = "-" if mean is None else f"{mark}{mean:.4f}"
-    return name, score, "" if low is None or high is None else f"±{(high - low) / 2:.4f}"
+    mark = "*" if name == entry.metrics.best else ""
+    score = "-" if mean is None else f"{mark}{mean:{style}}"
+    return name, score, "" if low is None or high is None else f"±{(high - low) / 2:{style}}"
 
 
 def _side_by_side(rows: Sequence[tuple[str, str, str]]) -> list[str]:

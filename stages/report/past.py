@@ -10,10 +10,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from stages.common.decimals import USUAL, score_format
 from stages.common.errors import InputError, legible, one_line
 from stages.common.files import describe_fault
-from stages.common.params import PARAMS_PATH, read_yaml
+from stages.common.params import PARAMS_PATH, Task, read_yaml
 from stages.common.results import COMPARISON, EVALUATION, METRICS, Metrics
+from stages.common.score import score_of
 from stages.report.tables import in_words, plural
 
 FILES = (METRICS.name, PARAMS_PATH.as_posix(), (EVALUATION / COMPARISON.name).as_posix())
@@ -25,7 +27,8 @@ class Entry:
 
     `commit` is the abbreviated hash or the experiment's name. `question` says what was compared:
     which data, network and task. `metrics` has no optimizers if the file cannot be read. `notes`
-    say so, and also what was merged and what changed in `params.yaml`.
+    say so, and also what was merged and what changed in `params.yaml`. `style` is the format of
+    scores.
     """
 
     commit: str
@@ -34,6 +37,7 @@ class Entry:
     question: str
     metrics: Metrics
     notes: tuple[str, ...]
+    style: str = USUAL
 
     @property
     def best(self) -> str:
@@ -303,7 +307,21 @@ def _entry(commit: _Commit, parents: Sequence[_Commit]) -> Entry:
         question=legible(_question(after, commit.files.comparison)),
         metrics=metrics,
         notes=tuple(map(legible, notes)),
+        style=_style(after, metrics),
     )
+
+
+def _style(params: Mapping[str, Any] | str, metrics: Metrics) -> str:
+    """The format of scores; that of an accuracy where the parameters do not tell."""
+    if isinstance(params, str) or metrics.best is None:
+        return USUAL
+    try:
+        score = score_of(Task.model_validate(params["task"]))
+        return score_format(
+            score, metrics.optimizers[metrics.best].score, float(params["comparison"]["margin"])
+        )
+    except (InputError, LookupError, TypeError, ValueError):
+        return USUAL
 
 
 def _question(params: Mapping[str, Any] | str, comparison: bytes | None) -> str:

@@ -30,7 +30,7 @@ def files(workspace: Workspace) -> set[str]:
 
 def test_a_file_that_finds_no_room_is_told_and_left_in_no_half(fresh: Workspace) -> None:
     for stage, file, limit in (
-        ("sources", "data/sources/optimizers/gentle.json", "0"),
+        ("sources", "data/sources/optimizers/sgd.json", "0"),
         ("download", "data/raw/arrays.npz", "1"),
         ("preprocess", "data/processed/train.npz", "1"),
     ):

@@ -31,10 +31,10 @@ def test_it_advises_to_push_where_there_is_a_remote(workspace: Workspace, tmp_pa
     style = workspace.folder / "stages" / "report" / "style.css"
     style.write_text(style.read_text() + "/* Edited. */\n")
     output = workspace.run(*RUN)
-    assert stages_that_ran(output) == ["report"]
+    assert stages_that_ran(output) == ["sources", "report"]
     assert ADVICE not in output
     workspace.dvc("remote", "add", "--default", "ours", str(tmp_path))
     style.write_text(style.read_text() + "/* Edited again. */\n")
     output = workspace.run(*RUN)
-    assert stages_that_ran(output) == ["report"]
+    assert stages_that_ran(output) == ["sources", "report"]
     assert ADVICE in output

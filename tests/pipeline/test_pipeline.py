@@ -87,8 +87,8 @@ def unchanged(reproduced: Workspace, tmp_path_factory: pytest.TempPathFactory) -
         ),
         pytest.param(
             "stages/report/style.css",
-            "body {",
-            "body { color: red;",
+            "--panel: #f5f6f7;",
+            "--panel: #f5f6f6;",
             ["report"],
             id="the page's style",
         ),

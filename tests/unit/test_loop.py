@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score
 
 from stages.common.data import Examples
 from stages.common.optimizer_params import Optimizer
-from stages.engine import models
+from stages.engine import loop, models
 from stages.engine.loop import Scores, Slot, resolve_jit_compile
 from stages.engine.models import initialise
 from stages.engine.optimizers import build_optimizer
@@ -18,6 +18,7 @@ from tests import regression
 from tests.examples import (
     DATASET,
     TRAIN,
+    bits,
     draw_examples,
     small_network,
     small_slot,
@@ -270,3 +271,28 @@ def test_the_score_of_a_regression_is_the_r2_of_scikit_learn() -> None:
     # In one minibatch, so that every example is scored before the update.
     (training,) = train_epochs(slot, ORDER, 1)
     assert training.score == pytest.approx(r2(regression.TRAIN), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"class_name": "SGD", "momentum": 0.9, "nesterov": True},
+        {"class_name": "Adam", "amsgrad": True},
+        {"class_name": "optimizers/ademamix.py:AdEMAMix"},
+    ],
+)
+def test_a_barrier_behind_an_optimizers_state_changes_no_bit(
+    entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained() -> Any:
+        slot = small_slot(optimizer(**entry, learning_rate=0.01), train={"jit_compile": True})
+        slot.reset(1, 1.0)
+        train_epochs(slot, np.arange(slot.n_train), 3)
+        return slot.model.get_weights()
+
+    with_barrier = trained()
+    assigned: list[bool] = []
+    monkeypatch.setattr(loop, "_compute_state_once", lambda _: assigned.append(True))
+    without = trained()
+    assert assigned == [True]
+    assert bits(with_barrier) == bits(without)

@@ -16,10 +16,9 @@ import numpy.typing as npt
 import pytest
 
 from stages.common.runs import Completed
-from stages.engine import models
 from stages.engine.averaging import begin_at, evaluation_point
 from stages.engine.optimizers import build_optimizer, check_optimizers
-from tests.examples import bits, small_training, unnamed_network
+from tests.examples import bits, small_training
 from tests.parameters import optimizer
 
 Array = npt.NDArray[np.float64]
@@ -371,32 +370,15 @@ RATES = {
     "schedule_free_adamw": 0.01,
     "soap": 0.01,
 }
-NETWORKS: dict[str, tuple[dict[str, Any], bool]] = {
-    "mlp": ({"name": "mlp"}, True),
-    "cnn": ({"name": "cnn"}, False),
-    "batch_normalization": ({"name": "unnamed"}, False),
-}
 
 
-@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("rule", RATES)
-def test_it_trains_to_the_same_bytes_with_any_number_of_threads(
-    rule: str, network: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(models.MODELS, "unnamed", unnamed_network)
-    model, jit_compile = NETWORKS[network]
+def test_it_lowers_the_training_loss(rule: str) -> None:
     entry = optimizer(class_name=OWN[rule]["class_name"], learning_rate=RATES[rule])
-    sections: dict[str, Any] = {
-        "model": model,
-        # All of one size: XLA takes seconds to compile SOAP for a last smaller batch as well.
-        "train": {"epochs": 4, "batch_size": 25, "jit_compile": jit_compile},
-        "tuning": {"seeds": [1, 2]},
-    }
-    one, two = (small_training(entry, n_workers=n, **sections) for n in (1, 2))
-    assert one.trials == two.trials
-    assert bits(one.weights.arrays) == bits(two.weights.arrays)
-    assert all(isinstance(row, Completed) for row in one.trials)
-    first, *_, last = [row.train_loss for row in one.epochs if row.seed == 1]
+    # All minibatches of one size: XLA takes seconds to compile SOAP for a smaller one as well.
+    trained = small_training(entry, train={"epochs": 4, "batch_size": 25})
+    assert all(isinstance(row, Completed) for row in trained.trials)
+    first, *_, last = [row.train_loss for row in trained.epochs if row.seed == 1]
     assert last < first
 
 
