@@ -67,7 +67,9 @@ def compare(
     ]
     ratios = [[times[other] / times["engine"] for times in rounds] for other in others]
     engine = statistics.median(times["engine"] for times in rounds)
-    return (network, optimizer, engine, *map(statistics.median, ratios))
+    row = (network, optimizer, engine, *map(statistics.median, ratios))
+    print(*row, file=sys.stderr)
+    return row
 
 
 def engine_s(network: str, name: str) -> float:
@@ -182,6 +184,7 @@ def _convolve() -> None:
     allow_avx512()
     import tensorflow as tf
 
+    tf.random.set_seed(SEED)
     random, same = tf.random.normal, {"strides": [1, 1, 1, 1], "padding": "SAME"}
     image, first = random((BATCH_SIZE, 28, 28, 1)), random((5, 5, 1, 32))
     pooled, second = random((BATCH_SIZE, 14, 14, 32)), random((5, 5, 32, 64))

@@ -75,6 +75,7 @@ def _grow(what: str, runs: Mapping[int, dict[str, Any]]) -> list[tuple[object, .
         cost = measure(changes)
         exponent = log(cost.s / before[1]) / log(n / before[0]) if before else None
         rows.append((f"{n:,} {what}", round(cost.s), exponent, cost.memory_mb, cost.store_mb))
+        print(*rows[-1], file=sys.stderr)
         before = n, cost.s
     return rows
 

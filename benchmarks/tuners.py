@@ -3,7 +3,7 @@
 All three try learning rates of Adam for the textbook's network, 784-100-10, on simulated images in
 batches of 32. Optuna and KerasTuner train with `keras.Model.fit`, as their documentation shows.
 The time is from the first trial to the last, with what is compiled for it. Both are installed by
-`pip install optuna keras-tuner`.
+`pip install optuna keras-tuner tensorboard`.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Size:
         return self.n_train // 4
 
 
-SIZES = {"small": Size(1_200, 50, 40), "large": Size(48_000, 5, 6)}
+SIZES = {"small": Size(1_200, 50, 12), "large": Size(48_000, 5, 4)}
 
 
 def main() -> None:
@@ -60,6 +60,7 @@ def main() -> None:
         rounds = [{what: _measure(what, name) for what in PROGRAMS} for _ in range(N_ROUNDS)]
         medians = [statistics.median(times[what] for times in rounds) for what in PROGRAMS]
         rows.append((f"{size.n_train:,}", size.n_epochs, size.n_trials, *medians))
+        print(*rows[-1], file=sys.stderr)
     print(f"Seconds per trial, {joblib.cpu_count()} cores, medians of {N_ROUNDS} rounds")
     print(tabulate(rows, ("examples", "epochs", "trials", *PROGRAMS), floatfmt=".3g"))
 

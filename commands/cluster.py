@@ -8,12 +8,13 @@ import os
 import sys
 from argparse import ArgumentParser
 
-import joblib
 from distributed.utils import get_ip
 
 from stages.common.errors import InputError
 from stages.engine.cluster import has_key, is_loopback, parse_address
+from stages.engine.determinism import has_nvidia_gpu
 from stages.engine.environment import SCHEDULER
+from stages.engine.workers import count_workers
 
 LOOPBACK = "127.0.0.1"
 SETTINGS = {
@@ -79,8 +80,10 @@ def plan_worker(scheduler: str, host: str | None, options: list[str]) -> list[st
             f"you; {CURE}"
         )
     _say_who_can_connect("worker", host, is_encrypted=is_encrypted)
-    threads = ("--nworkers", "1", "--nthreads", str(joblib.cpu_count()))
-    return _command("worker", scheduler, *threads, *options, "--host", host, *NO_PAGES)
+    # Threads of a process share a GPU; on a processor they would wait for each other.
+    n_processes, n_threads = (1, count_workers()) if has_nvidia_gpu() else (count_workers(), 1)
+    numbers = ("--nworkers", str(n_processes), "--nthreads", str(n_threads))
+    return _command("worker", scheduler, *numbers, *options, "--host", host, *NO_PAGES)
 
 
 def _command(program: str, *options: str) -> list[str]:

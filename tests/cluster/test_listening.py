@@ -97,7 +97,7 @@ def start_both(start: Start, folder: Path) -> tuple[str, list[subprocess.Popen[s
     scheduler = start("scheduler", f"OPTIONS=--port 0 --scheduler-file {file}")
     with Client(scheduler_file=str(file), timeout=PATIENCE_S, set_as_default=False) as client:
         address: str = client.scheduler.address
-        worker = start("worker", f"SCHEDULER={address}", "OPTIONS=--nthreads 1 --memory-limit 0")
+        worker = start("worker", f"SCHEDULER={address}", "OPTIONS=--nworkers 1 --memory-limit 0")
         client.wait_for_workers(1, timeout=PATIENCE_S)
     return address, [scheduler, worker]
 
