@@ -105,7 +105,9 @@ def _run(*command: str, folder: str | None = None) -> int:
     """Kilobytes of the largest process that the command started."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
-    process = subprocess.Popen(command, cwd=folder, env=environment)  # noqa: S603
+    process = subprocess.Popen(  # noqa: S603
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL
+    )
     _, status, used = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{' '.join(command)} failed")
