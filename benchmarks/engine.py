@@ -14,7 +14,6 @@ import argparse
 import os
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,14 +25,21 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmarks.noise import describe_noise, draw_noise
+from benchmarks.textbook import (
+    BATCH_SIZE,
+    build_in_keras,
+    draw_arrays,
+    measure,
+    textbook_params,
+)
 from stages.common.files import Array
-from stages.common.params import BuiltInModel, Train, load_params
+from stages.common.params import load_params
 from stages.engine.determinism import allow_avx512, set_up_tensorflow
 from stages.engine.trial import Data, Trial
 from stages.engine.workers import open_processes
 
 N_ROUNDS, N_EPOCHS = 5, 1
-N_TRAIN, N_VALIDATION, BATCH_SIZE, SEED = 48_000, 12_000, 32, 42
+N_TRAIN, N_VALIDATION, SEED = 48_000, 12_000, 42
 SHARE_OF_CNN = 10
 N_CORES: int = joblib.cpu_count()
 
@@ -77,21 +83,11 @@ def engine_s(network: str, name: str) -> float:
     n_train, n_validation = _n(network, N_TRAIN), _n(network, N_VALIDATION)
     data = Data(draw_noise(n_train), draw_noise(n_validation))
     dataset = describe_noise(n_train, n_validation)
-    params = load_params()
-    changes = {
-        "model": BuiltInModel(name=network, hidden_units=(100,), activation="relu", dropout=0),
-        "train": Train(
-            epochs=N_EPOCHS,
-            batch_size=BATCH_SIZE,
-            schedule=params.train.schedule,
-            jit_compile="auto",
-        ),
-    }
+    params = textbook_params(network, N_EPOCHS)
     trial = Trial("tuning", 1.0, SEED, setting=0)
     with open_processes(N_CORES) as workers:
         from stages.engine.training import plan_work
 
-        params = params.model_copy(update=changes)
         work = plan_work(name, params, dataset, "", workers.environment)
         # Of different keys, so that every process compiles one.
         works = [replace(work, key=str(core)) for core in range(N_CORES)]
@@ -122,18 +118,8 @@ def fit_s(network: str, name: str) -> float:
             )
         ],
     }[network]
-    model = keras.Sequential(
-        [
-            keras.layers.Input((28, 28, 1), dtype="uint8"),
-            keras.layers.Rescaling(1 / 255),
-            *hidden,
-            keras.layers.Flatten(),
-            keras.layers.Dense(100, "relu"),
-            keras.layers.Dense(10, "softmax"),
-        ]
-    )
-    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    train, validation = _arrays(network, N_TRAIN), _arrays(network, N_VALIDATION)
+    model = build_in_keras(optimizer, hidden)
+    train, validation = (draw_arrays(_n(network, n)) for n in (N_TRAIN, N_VALIDATION))
     options = {"batch_size": BATCH_SIZE, "epochs": N_EPOCHS, "verbose": 0}
     few = tuple(array[:BATCH_SIZE] for array in train)
     return (
@@ -211,32 +197,15 @@ def _convolve() -> None:
 
 
 def _measure(what: str, network: str, optimizer: str, peer: Sequence[str]) -> float:
-    print(f"{what} {network} {optimizer}", file=sys.stderr)
     here = (sys.executable, "-m", "benchmarks.engine", "--measure", what, network, optimizer)
-    measured = subprocess.run(  # noqa: S603
-        (*peer, optimizer) if what == "peer" else here,
-        env={
-            **os.environ,
-            "TF_CPP_MIN_LOG_LEVEL": "2",
-            # The floor starts one thread per core itself.
-            **({"OPENBLAS_NUM_THREADS": "1"} if what == "floor" else {}),
-        },
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if measured.returncode:
-        sys.exit(measured.stderr)
-    return float(measured.stdout.splitlines()[-1])
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    if what == "floor":  # which starts one thread per core itself
+        environment["OPENBLAS_NUM_THREADS"] = "1"
+    return measure((*peer, optimizer) if what == "peer" else here, environment)
 
 
 def _n(network: str, n: int) -> int:
     return n // (SHARE_OF_CNN if network == "cnn" else 1)
-
-
-def _arrays(network: str, n: int) -> tuple[Array, Array]:
-    examples = draw_noise(_n(network, n))
-    return examples.inputs, examples.targets
 
 
 def _run_s(run: Callable[[], object], warm_up: Callable[[], object] | None = None) -> float:

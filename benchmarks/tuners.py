@@ -9,7 +9,6 @@ The time is from the first trial to the last, with what is compiled for it. Both
 import argparse
 import logging
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,11 +21,18 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmarks.noise import describe_noise, draw_noise
-from stages.common.params import BuiltInModel, Train, load_params
+from benchmarks.textbook import (
+    BATCH_SIZE,
+    build_in_keras,
+    draw_arrays,
+    measure,
+    textbook_params,
+)
+from stages.common.files import Array
 from stages.engine.trial import Data, Trial
 from stages.engine.workers import open_processes
 
-N_ROUNDS, BATCH_SIZE = 3, 32
+N_ROUNDS = 3
 RATES = (1e-4, 1e-1)
 
 
@@ -67,17 +73,7 @@ def main() -> None:
 
 def here_s(size: Size) -> float:
     """Seconds per trial of this project's engine."""
-    params = load_params()
-    changes = {
-        "model": BuiltInModel(name="mlp", hidden_units=(100,), activation="relu", dropout=0),
-        "train": Train(
-            epochs=size.n_epochs,
-            batch_size=BATCH_SIZE,
-            schedule=params.train.schedule,
-            jit_compile="auto",
-        ),
-    }
-    params = params.model_copy(update=changes)
+    params = textbook_params("mlp", size.n_epochs)
     data = Data(draw_noise(size.n_train), draw_noise(size.n_validation))
     dataset = describe_noise(size.n_train, size.n_validation)
     with open_processes(joblib.cpu_count()) as workers:
@@ -99,11 +95,11 @@ def optuna_s(size: Size) -> float:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    fit = _fitting(size)
+    train, options = _fitting(size)
 
     def objective(trial: Any) -> float:
-        history = fit(_build(trial.suggest_float("learning_rate", *RATES, log=True)))
-        return float(history.history["val_accuracy"][-1])
+        model = _build(trial.suggest_float("learning_rate", *RATES, log=True))
+        return float(model.fit(*train, **options).history["val_accuracy"][-1])
 
     study = optuna.create_study(direction="maximize")
     return _per_trial_s(lambda: study.optimize(objective, n_trials=size.n_trials), size)
@@ -113,7 +109,7 @@ def keras_tuner_s(size: Size) -> float:
     """Seconds per trial of KerasTuner's random search."""
     import keras_tuner
 
-    train, validation = _arrays(size)
+    train, options = _fitting(size)
 
     def build(choices: Any) -> Any:
         return _build(choices.Float("learning_rate", *RATES, sampling="log"))
@@ -122,10 +118,7 @@ def keras_tuner_s(size: Size) -> float:
         tuner = keras_tuner.RandomSearch(
             build, objective="val_accuracy", max_trials=size.n_trials, directory=folder
         )
-        options = {"batch_size": BATCH_SIZE, "epochs": size.n_epochs, "verbose": 0}
-        return _per_trial_s(
-            lambda: tuner.search(*train, validation_data=validation, **options), size
-        )
+        return _per_trial_s(lambda: tuner.search(*train, **options), size)
 
 
 PROGRAMS: dict[str, Callable[[Size], float]] = {
@@ -138,30 +131,17 @@ PROGRAMS: dict[str, Callable[[Size], float]] = {
 def _build(learning_rate: float) -> Any:
     import keras
 
-    model = keras.Sequential(
-        [
-            keras.layers.Input((28, 28, 1), dtype="uint8"),
-            keras.layers.Rescaling(1 / 255),
-            keras.layers.Flatten(),
-            keras.layers.Dense(100, "relu"),
-            keras.layers.Dense(10, "softmax"),
-        ]
-    )
-    optimizer = keras.optimizers.Adam(learning_rate)
-    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
+    return build_in_keras(keras.optimizers.Adam(learning_rate))
 
 
-def _fitting(size: Size) -> Callable[[Any], Any]:
-    train, validation = _arrays(size)
-    options = {"batch_size": BATCH_SIZE, "epochs": size.n_epochs, "verbose": 0}
-    return lambda model: model.fit(*train, validation_data=validation, **options)
-
-
-def _arrays(size: Size) -> tuple[Any, Any]:
-    splits = draw_noise(size.n_train), draw_noise(size.n_validation)
-    train, validation = ((split.inputs, split.targets) for split in splits)
-    return train, validation
+def _fitting(size: Size) -> tuple[tuple[Array, Array], dict[str, Any]]:
+    """Training examples and options of `fit`."""
+    return draw_arrays(size.n_train), {
+        "validation_data": draw_arrays(size.n_validation),
+        "batch_size": BATCH_SIZE,
+        "epochs": size.n_epochs,
+        "verbose": 0,
+    }
 
 
 def _per_trial_s(search: Callable[[], object], size: Size) -> float:
@@ -172,16 +152,7 @@ def _per_trial_s(search: Callable[[], object], size: Size) -> float:
 
 
 def _measure(what: str, size: str) -> float:
-    print(f"{what}, {size}", file=sys.stderr)
-    measured = subprocess.run(  # noqa: S603
-        (sys.executable, "-m", "benchmarks.tuners", "--measure", what, size),
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if measured.returncode:
-        sys.exit(measured.stderr)
-    return float(measured.stdout.splitlines()[-1])
+    return measure((sys.executable, "-m", "benchmarks.tuners", "--measure", what, size))
 
 
 if __name__ == "__main__":

@@ -147,6 +147,7 @@ class Pool(AbstractContextManager[Workers]):
                     self._changed.wait(PATIENCE_S if self._waiting else None)
                 if key is None or self._is_closed:
                     return
+                self._remember(place, key)
                 asked = self._waiting[key].popleft()
                 if not self._waiting[key]:
                     del self._waiting[key]
@@ -154,6 +155,14 @@ class Pool(AbstractContextManager[Workers]):
                 asked.future.set_result(train(asked.work, asked.data, asked.trial))
             except Exception as error:  # noqa: BLE001, whoever collects it decides
                 asked.future.set_exception(error)
+
+    def _remember(self, place: int, key: str) -> None:
+        """Notes what the worker compiles and what gives way to it, as `train_trial` does."""
+        own = self._compiled[place]
+        own.pop(key, None)
+        own[key] = None
+        if len(own) > N_SLOTS:
+            del own[next(iter(own))]
 
     def _choose(self, place: int) -> str | None:
         """The key of the work to go on with; None to leave what waits to other workers."""
@@ -165,10 +174,4 @@ class Pool(AbstractContextManager[Workers]):
         old.sort(key=lambda k: -len(self._waiting[k]))
         # New ones first, since the time that is left can be told once all have compiled.
         first = (*new, *known) if len(own) < N_SLOTS else (*known, *new)
-        for key in (*first, *old):
-            own.pop(key, None)
-            own[key] = None
-            if len(own) > N_SLOTS:
-                del own[next(iter(own))]
-            return key
-        return None
+        return next(iter((*first, *old)), None)

@@ -1,8 +1,10 @@
 """Which optimizers' stages DVC will run after the present one."""
 
 import hashlib
+from collections.abc import Callable
 from configparser import ConfigParser
 from configparser import Error as ConfigError
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,9 @@ def find_pending(name: str, params: Params) -> tuple[str, ...]:
     try:
         stages = read_yaml(LOCK.read_bytes())["stages"]
         raw = read_yaml(Path(PARAMS).read_bytes())
-        return tuple(
-            other
-            for other, entry in params.optimizers.items()
-            if other != name and not entry.search and _has_changed(stages, f"train@{other}", raw)
-        )
+        digest = cache(_digest)  # all depend on the same data
+        others = [k for k, entry in params.optimizers.items() if k != name and not entry.search]
+        return tuple(k for k in others if _has_changed(stages, f"train@{k}", raw, digest))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError):
         return ()  # dvc.lock is damaged, or of a form that a later DVC writes
 
@@ -43,12 +43,14 @@ def _is_single() -> bool:
     return any(word.startswith("train@") for command in commands for word in command)
 
 
-def _has_changed(stages: dict[str, Any], stage: str, raw: dict[str, Any]) -> bool:
+def _has_changed(
+    stages: dict[str, Any], stage: str, raw: dict[str, Any], digest: Callable[[str], str]
+) -> bool:
     if stage not in stages:
         return True
     locked = stages[stage]
     return (
-        any(_digest(dep["path"]) != dep["md5"] for dep in locked["deps"])
+        any(digest(dep["path"]) != dep["md5"] for dep in locked["deps"])
         or any(_value(raw, key) != value for key, value in locked["params"][PARAMS].items())
         or any(_is_lost(out["path"], out["md5"]) for out in locked["outs"])
     )
@@ -60,8 +62,8 @@ def _is_lost(path: str, md5: str) -> bool:
         return False
     config = ConfigParser()
     config.read((".dvc/config", ".dvc/config.local"))
-    cache = Path(".dvc", config.get("cache", "dir", fallback="cache"))
-    return not (cache / "files" / "md5" / md5[:2] / md5[2:]).exists()
+    cached = Path(".dvc", config.get("cache", "dir", fallback="cache"))
+    return not (cached / "files" / "md5" / md5[:2] / md5[2:]).exists()
 
 
 def _digest(path: str) -> str:
