@@ -6,7 +6,7 @@ in between.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from math import ceil, isfinite
 from typing import Any, Literal
 
@@ -51,7 +51,8 @@ class Epoch:
 
     @property
     def is_finite(self) -> bool:
-        return all(map(isfinite, (*astuple(self.training), *astuple(self.validation))))
+        scores = (self.training, self.validation)
+        return all(isfinite(each.loss) and isfinite(each.score) for each in scores)
 
 
 @dataclass(frozen=True)

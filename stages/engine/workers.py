@@ -10,8 +10,6 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
-import joblib
-
 from stages.common.errors import InputError, quoted
 from stages.common.memory import memory_bytes
 from stages.engine.determinism import has_nvidia_gpu, set_up_tensorflow
@@ -57,6 +55,8 @@ def count_workers() -> int:
     """
     text = os.environ.get("TRAIN_WORKERS")
     if text is None:
+        import joblib  # takes a while, and often nothing is to be trained
+
         n_cores: int = joblib.cpu_count()
         return max(1, min(n_cores, memory_bytes() // _BYTES_PER_PROCESS))
     if not re.fullmatch("0*[1-9][0-9]{0,3}", text):

@@ -81,6 +81,9 @@ class _AnswerHandler(BaseHTTPRequestHandler):
         asked = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
         begin = asked if answer.honours_range else 0
         body = answer.body[begin:]
+        sent = body[: answer.cut_after]
+        # Before a byte is sent: the client may be done with the headers alone.
+        self.server.requests.append((asked, len(sent)))
         status = answer.status
         if status == 200 and begin:
             status = 206 if body else 416
@@ -95,8 +98,6 @@ class _AnswerHandler(BaseHTTPRequestHandler):
         if answer.encoding:
             self.send_header("Content-Encoding", answer.encoding)
         self.end_headers()
-        sent = body[: answer.cut_after]
-        self.server.requests.append((asked, len(sent)))
         try:
             self.wfile.write(sent)
         except OSError:

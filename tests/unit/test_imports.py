@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.imports import imported_files
+from stages.common import imports
+from stages.common.imports import digest_code, imported_files
 from tests.conftest import PROJECT
 
 
@@ -149,3 +150,23 @@ def test_a_stage_imports_what_it_is_known_to() -> None:
     assert "stages/engine/cluster.py" in found  # in a function of another module
     assert "stages/common/files.py" in found
     assert not any(name.startswith(("stages/evaluate/", "stages/report/")) for name in found)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"imports": [], "sha256": 1}'])
+def test_what_was_kept_about_a_file_is_used_unless_it_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "a.py"
+    source.write_text("import b")
+    imports._analyse.cache_clear()
+    right = digest_code(source)
+    (kept,) = tmp_path.glob(".cache/code/*")
+    content = kept.read_bytes()
+    imports._analyse.cache_clear()
+    kept.write_bytes(content.replace(right.encode(), b"kept"))
+    assert digest_code(source) == "kept"
+    imports._analyse.cache_clear()
+    kept.write_bytes(damage)
+    assert digest_code(source) == right
+    assert kept.read_bytes() == content
