@@ -247,7 +247,7 @@ n_left, replace = int(n_left), pathlib.Path.replace
 
 def replace_or_die(path, target):
     global n_left
-    n_left -= ".cache" in target.parts
+    n_left -= "trials" in target.parts
     if n_left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return replace(path, target)
