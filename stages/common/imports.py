@@ -74,16 +74,15 @@ def _analyse(source: str) -> _Code:
     """Kept on disk as well, since every stage asks for much the same."""
     key = hashlib.sha256(f"{_read(Path(__file__))}\0{source}".encode())
     kept = locate_cache("code") / key.hexdigest()
-    try:
+    with suppress(OSError, ValueError):
         return _CODE.decode(kept.read_bytes())
-    except (OSError, ValueError):
-        nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, _KINDS)]
-        names = {name for node in nodes for name in _imported_names(node)}
-        tokens = "\0".join(_tokens(source, _docstrings(nodes)))
-        code = _Code(tuple(sorted(names)), hashlib.sha256(tokens.encode()).hexdigest())
-        with suppress(OSError):
-            write_bytes(kept, _CODE.encode(code))
-        return code
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, _KINDS)]
+    names = {name for node in nodes for name in _imported_names(node)}
+    tokens = "\0".join(_tokens(source, _docstrings(nodes)))
+    code = _Code(tuple(sorted(names)), hashlib.sha256(tokens.encode()).hexdigest())
+    with suppress(OSError):
+        write_bytes(kept, _CODE.encode(code))
+    return code
 
 
 def _imported_names(node: ast.AST) -> Iterator[str]:

@@ -51,19 +51,14 @@ def build_objective(task: Task, scaling: Scaling, targets: Array) -> Objective:
 
 
 def _of_classes(task: Task) -> tuple[PerExample, PerExample]:
-    losses: PerExample = _cross_entropy
-    if task.loss not in ("auto", "sparse_categorical_crossentropy"):
-        losses = _on_classes(_find("task.loss", keras.losses, task.loss))
+    # XLA makes a slow scatter of the sparse one, whose gradients are the same to the bit.
+    is_auto = task.loss in ("auto", "sparse_categorical_crossentropy")
+    name = "categorical_crossentropy" if is_auto else task.loss
+    losses = _on_classes(_find("task.loss", keras.losses, name))
     score = score_of(task).keras_name
     if score == ACCURACY:
         return losses, _is_right
     return losses, _on_classes(_find("task.score", keras.metrics, score))
-
-
-def _cross_entropy(targets: Any, logits: Any) -> Any:
-    """With the gradients of TensorFlow's sparse one, to the bit, which XLA makes a scatter of."""
-    labels = tf.one_hot(targets, logits.shape[-1], dtype=logits.dtype)
-    return tf.nn.softmax_cross_entropy_with_logits(labels, logits)
 
 
 def _is_right(targets: Any, logits: Any) -> Any:
