@@ -20,7 +20,7 @@ TELL_DVC_OF_GIT = if git rev-parse --git-dir >/dev/null 2>&1; \
 	else dvc config --local core.no_scm true; fi
 
 .DEFAULT_GOAL := help
-.PHONY: run example fashion-mnist history cost plots scheduler worker check check-results test test-quick coverage docs-check \
+.PHONY: run example fashion-mnist history cost plots scheduler worker check check-results test test-all test-quick coverage docs-check \
 	schema screenshots bench bench-cluster requirements clean help
 
 ## Compare optimizers
@@ -68,7 +68,10 @@ check-results: $(RUNTIME)  ## check that the committed results are those of para
 	grep -qx "Data and pipelines are up to date." .cache/plan.log || { grep -v skipping .cache/plan.log; \
 	echo "make: the committed results are not those of params.yaml, data and code: make run"; exit 1; }
 
-test: $(DEV)  ## run every test, without internet
+test: $(DEV)  ## run the tests, without internet
+	python -m pytest -m "not thorough"
+
+test-all: $(DEV)  ## run every test, those that take long as well
 	python -m pytest
 
 test-quick: $(DEV)  ## run the tests that need neither TensorFlow nor DVC: a minute

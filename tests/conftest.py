@@ -3,9 +3,10 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -62,6 +63,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with the longest test, lest it run alone at the end."""
     items.sort(key=lambda item: item.name != "test_a_fresh_clone_ends_in_the_committed_bytes")
+
+
+def thorough(*cases: Any) -> list[Any]:
+    """Cases of a test that only `make test-all` tries."""
+    tuples = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [pytest.param(*values, marks=pytest.mark.thorough) for values in tuples]
+
+
+def mainly(usual: Collection[Any], cases: Iterable[Any]) -> list[Any]:
+    """All the cases; `make test` tries the usual ones alone."""
+    return [*usual, *thorough(*(case for case in cases if case not in usual))]
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from stages.report import history
 from stages.report.charts.base import assign_looks
 from stages.report.past import read_history
 from tests.browser.conftest import COMMITTED, Open, Visit, opened
-from tests.conftest import PROJECT, git_environment
+from tests.conftest import PROJECT, git_environment, mainly
 from tests.results import CASES, ODD_DATASET, ODD_NAMES
 
 METRICS = json.loads((PROJECT / "metrics.json").read_text(encoding="utf-8"))
@@ -30,6 +30,7 @@ FITS = (
     "  Math.abs(svg.getAttribute('width') - svg.parentElement.clientWidth) <= 1)"
 )
 PAGES = ("committed", *(case for case in (*CASES, "many") if case != "usual"), "history")
+USUAL = ("committed", "many", "numbers", "history")
 
 
 @pytest.fixture(scope="session")
@@ -55,9 +56,9 @@ def history_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=PAGES)
+@pytest.fixture(scope="module", params=mainly(USUAL, PAGES))
 def visit(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Visit]:
-    """Every page in turn, open for all the tests that only look."""
+    """Each page in turn, open for all the tests that only look."""
     if request.param == "committed":
         path = COMMITTED
     elif request.param == "history":

@@ -137,6 +137,7 @@ def test_a_cluster_gives_the_same_bytes_and_gets_the_data_once(
     assert min(n_trained) > 0
 
 
+@pytest.mark.thorough
 def test_a_race_on_a_cluster_gives_the_same_bytes_with_one_worker_and_with_two(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -181,6 +182,7 @@ def test_a_race_on_a_cluster_gives_the_same_bytes_with_one_worker_and_with_two(
     assert min(count_trials(cluster)) > 0
 
 
+@pytest.mark.thorough
 def test_what_the_store_has_is_not_sent(pair: Cluster, local: list[Any], tmp_path: Path) -> None:
     with open_threads(1) as workers:
         run(workers, tmp_path)
@@ -189,6 +191,7 @@ def test_what_the_store_has_is_not_sent(pair: Cluster, local: list[Any], tmp_pat
     assert count_trials(pair) == [0, 0]
 
 
+@pytest.mark.thorough
 def test_a_network_of_another_kind_asks_for_fresh_workers(cluster: Cluster, tmp_path: Path) -> None:
     cluster.add_worker("one")
     compiled = small_params(PARAMS.optimizers, train={"jit_compile": True})
@@ -198,6 +201,7 @@ def test_a_network_of_another_kind_asks_for_fresh_workers(cluster: Cluster, tmp_
             run(workers, tmp_path, compiled)
 
 
+@pytest.mark.thorough
 def test_workers_may_die_and_join_late(cluster: Cluster, local: list[Any], tmp_path: Path) -> None:
     first, _ = cluster.add_worker("first"), cluster.add_worker("second")
     events = {4: first.kill, 8: lambda: cluster.start_worker("late")}
@@ -205,6 +209,7 @@ def test_workers_may_die_and_join_late(cluster: Cluster, local: list[Any], tmp_p
         assert contents(run(Watched(workers, events), tmp_path)) == local
 
 
+@pytest.mark.thorough
 def test_the_death_of_the_last_worker_loses_nothing(
     cluster: Cluster, local: list[Any], tmp_path: Path
 ) -> None:
@@ -218,6 +223,7 @@ def test_the_death_of_the_last_worker_loses_nothing(
         assert contents(run(Watched(workers, {5: replace}), tmp_path)) == local
 
 
+@pytest.mark.thorough
 def test_a_network_of_the_users_own_gives_the_same_bytes(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +242,7 @@ def test_a_network_of_the_users_own_gives_the_same_bytes(
         assert contents(run(workers, tmp_path / "cluster", params)) == expected
 
 
+@pytest.mark.thorough
 def test_a_connection_may_be_cut_and_restored(
     cluster: Cluster, local: list[Any], tmp_path: Path
 ) -> None:
@@ -244,6 +251,7 @@ def test_a_connection_may_be_cut_and_restored(
         assert contents(run(Watched(workers, {5: cut}), tmp_path)) == local
 
 
+@pytest.mark.thorough
 def test_a_connection_may_be_cut_before_it_is_noticed(
     cluster: Cluster, local: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +268,7 @@ def test_a_connection_may_be_cut_before_it_is_noticed(
         assert contents(run(workers, tmp_path)) == local
 
 
+@pytest.mark.thorough
 def test_the_death_of_the_scheduler_is_told_and_the_next_run_goes_on_from_there(
     cluster: Cluster, local: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +289,7 @@ def test_the_death_of_the_scheduler_is_told_and_the_next_run_goes_on_from_there(
         assert count_trials(following) == [N_TRIALS - n_kept]
 
 
+@pytest.mark.thorough
 def test_an_interrupt_takes_back_what_waits_and_keeps_what_is_done(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -299,6 +309,7 @@ def test_an_interrupt_takes_back_what_waits_and_keeps_what_is_done(
     assert len(list(tmp_path.glob("*/*.npz"))) == 2
 
 
+@pytest.mark.thorough
 def test_a_trial_that_kills_its_workers_is_named_and_the_others_are_kept(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -349,6 +360,7 @@ def test_a_worker_outside_the_project_is_told_where_to_start(
         pass
 
 
+@pytest.mark.thorough
 def test_one_that_joins_late_is_told_as_well(cluster: Cluster, tmp_path: Path) -> None:
     good = cluster.add_worker("good")
     with open_cluster(cluster.address) as workers:

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import pytest
 import yaml
 
 from tests.pipeline.conftest import Workspace
@@ -20,6 +21,7 @@ def test_the_artifact_is_the_model_of_the_best_optimizer(workspace: Workspace) -
     assert list(workspace.contents("model.keras").values()) == list(expected)
 
 
+@pytest.mark.thorough
 def test_costs_are_on_a_page_beside_the_results(workspace: Workspace) -> None:
     before = workspace.contents("report", "evaluation", "dvc.lock")
     told = workspace.run(sys.executable, "-m", "commands.cost")

@@ -13,6 +13,7 @@ from commands.example import EXAMPLES, lay_out
 from stages.common.params import load_params
 from stages.common.results import METRICS
 from stages.engine.optimizers import check_optimizers
+from tests.conftest import mainly
 from tests.parameters import COMMITTED, SMALL
 from tests.pipeline.conftest import Workspace
 
@@ -107,7 +108,9 @@ def test_the_optimizers_of_an_example_that_takes_long_can_be_built(
 
 
 @pytest.mark.parametrize(
-    ("example", "name"), [(name, name) for name in sorted(EDITS)], indirect=["example"]
+    ("example", "name"),
+    mainly([("regression", "regression")], [(name, name) for name in sorted(EDITS)]),
+    indirect=["example"],
 )
 def test_an_example_ends_in_an_answer_and_an_edit_reruns_what_it_must(
     example: Workspace, name: str

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import thorough
 from tests.pipeline.conftest import Workspace, lay_out
 
 
@@ -43,6 +44,7 @@ def test_a_file_that_finds_no_room_is_told_and_left_in_no_half(fresh: Workspace)
         assert file in files(fresh)
 
 
+@pytest.mark.thorough
 def test_training_without_room_is_told_and_goes_on_later(fresh: Workspace) -> None:
     for stage in ("download", "preprocess"):
         run(fresh, stage)
@@ -62,7 +64,7 @@ def test_training_without_room_is_told_and_goes_on_later(fresh: Workspace) -> No
         ("download", "n_train: 100", "n_train: 1000000000000", "dataset.simulated"),
         ("download", "height: 4", f"height: {10**40}", "dataset.simulated"),
         ("train sgd", "- 8\n", "- 1000000000\n", "model"),
-        ("train sgd", "- 8\n", f"- 8\n  - {10**40}\n", "model"),
+        *thorough(("train sgd", "- 8\n", f"- 8\n  - {10**40}\n", "model")),
     ],
 )
 def test_a_size_that_no_machine_has_is_refused_with_its_key(

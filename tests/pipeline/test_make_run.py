@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.pipeline.conftest import MAKE_RUN, Workspace, stages_that_ran
 
 RUN = (sys.executable, "-m", "commands.run")
@@ -27,6 +29,7 @@ def test_it_ends_in_the_answer_whether_or_not_a_stage_ran(
     assert "report/index.html" in again.splitlines()[-1]
 
 
+@pytest.mark.thorough
 def test_it_advises_to_push_where_there_is_a_remote(workspace: Workspace, tmp_path: Path) -> None:
     style = workspace.folder / "stages" / "report" / "style.css"
     style.write_text(style.read_text() + "/* Edited. */\n")

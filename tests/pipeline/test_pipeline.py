@@ -14,7 +14,7 @@ import pytest
 import vl_convert
 import yaml
 
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, thorough
 from tests.pipeline.conftest import (
     MAKE_RUN,
     N_TRIALS,
@@ -63,6 +63,7 @@ def unchanged(reproduced: Workspace, tmp_path_factory: pytest.TempPathFactory) -
             "first_seed: 43",
             [*TRAIN, "confirm", "report"],
             id="other fresh seeds",
+            marks=pytest.mark.thorough,
         ),
         pytest.param(
             "params.yaml",
@@ -77,6 +78,7 @@ def unchanged(reproduced: Workspace, tmp_path_factory: pytest.TempPathFactory) -
             "target: 0.5",
             ["evaluate"],
             id="the target",
+            marks=pytest.mark.thorough,
         ),
         pytest.param(
             "stages/report/summary.py",
@@ -84,6 +86,7 @@ def unchanged(reproduced: Workspace, tmp_path_factory: pytest.TempPathFactory) -
             "# Which one?",
             ["report"],
             id="a line in a report module",
+            marks=pytest.mark.thorough,
         ),
         pytest.param(
             "stages/report/style.css",
@@ -112,6 +115,7 @@ def unchanged(reproduced: Workspace, tmp_path_factory: pytest.TempPathFactory) -
             "_REACH = 160, 9.5",
             ["confirm", "evaluate"],
             id="a statistic that the race needs",
+            marks=pytest.mark.thorough,
         ),
     ],
 )
@@ -121,7 +125,8 @@ def test_an_edit_touches_the_stages_that_use_what_it_changes(
     unchanged.edit(path, old, new)
     unchanged.reproduce("sources")
     named = unchanged.reproduce("--dry")
-    unchanged.git("checkout", ".")
+    # Not by Git, to which an edit of the same length, in the second of a checkout, may be none.
+    unchanged.edit(path, new, old)
     assert named == pending
 
 
@@ -130,6 +135,7 @@ def test_nothing_runs_where_nothing_changed(unchanged: Workspace) -> None:
     assert unchanged.git("status", "--porcelain") == ""
 
 
+@pytest.mark.thorough
 def test_another_split_trains_all(workspace: Workspace) -> None:
     workspace.edit("params.yaml", "  seed: 42", "  seed: 43")
     assert workspace.reproduce("preprocess") == ["preprocess"]
@@ -144,6 +150,7 @@ def test_a_comment_in_the_engine_trains_nothing(workspace: Workspace) -> None:
     assert workspace.trials() == before
 
 
+@pytest.mark.thorough
 def test_a_removed_optimizer_is_gone_from_every_result_and_comes_back_untrained(
     workspace: Workspace,
 ) -> None:
@@ -197,6 +204,7 @@ def metrics(workspace: Workspace) -> Any:
     return json.loads((workspace.folder / "metrics.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.thorough
 def test_a_fresh_clone_ends_in_the_same_bytes_with_any_number_of_workers(
     reproduced: Workspace, tmp_path: Path
 ) -> None:
@@ -280,6 +288,7 @@ def test_a_training_that_was_killed_goes_on_and_ends_in_the_same_bytes(
     assert workspace.contents(*results) == undisturbed
 
 
+@pytest.mark.thorough
 def test_more_fresh_seeds_train_those_alone_even_after_a_kill(workspace: Workspace) -> None:
     before = workspace.trials()
     workspace.edit("params.yaml", "at_most: 10", "at_most: 15")
@@ -316,6 +325,7 @@ def test_stages_without_networks_never_load_tensorflow(workspace: Workspace) -> 
     assert workspace.run(sys.executable, "-c", program).splitlines()[-1] == "[]"
 
 
+@pytest.mark.thorough
 def test_an_experiment_changes_one_line_shows_in_the_differences_and_is_undone_untrained(
     workspace: Workspace,
 ) -> None:
@@ -357,12 +367,8 @@ def test_the_history_disturbs_no_stage(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param(
-            {"a b": {"class_name": "SGD", "learning_rate": 0.1}}, "optimizers.a b: not a valid name"
-        ),
-        pytest.param(
-            {"x": {"class_name": "SGD", "learning_rate": 1, "rho": 1}}, "not an argument of SGD"
-        ),
+        ({"x": {"class_name": "SGD", "learning_rate": 1, "rho": 1}}, "not an argument of SGD"),
+        *thorough(({"a b": {"class_name": "SGD", "learning_rate": 0.1}}, "a b: not a valid name")),
     ],
 )
 def test_bad_parameters_stop_before_anything_is_trained(

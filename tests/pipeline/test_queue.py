@@ -1,10 +1,13 @@
 """Experiments that DVC queues and runs in a copy of the project."""
 
+import pytest
+
 from tests.pipeline.conftest import N_TRIALS, Workspace
 
 SMALLER_RATE = ("-S", "optimizers.gentle.learning_rate=0.01")
 
 
+@pytest.mark.thorough
 def test_a_queued_experiment_shares_the_store_and_ends_in_the_results_of_one_in_place(
     workspace: Workspace,
 ) -> None:

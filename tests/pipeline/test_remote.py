@@ -74,6 +74,7 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
+@pytest.mark.thorough
 def test_a_colleague_has_every_byte_untrained_and_trains_an_added_optimizer_alone(
     team: Team,
 ) -> None:
@@ -90,6 +91,7 @@ def test_a_colleague_has_every_byte_untrained_and_trains_an_added_optimizer_alon
     assert len(team.colleague.trials()) == N_TRIALS
 
 
+@pytest.mark.thorough
 def test_what_anyone_trained_and_pushed_nobody_trains_again(team: Team) -> None:
     first = team.owner.git("rev-parse", "HEAD").strip()
     team.owner.edit(*ANOTHER_RATE)

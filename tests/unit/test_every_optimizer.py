@@ -12,7 +12,7 @@ from stages.engine import models
 from stages.engine.optimizers import REFUSED
 from stages.engine.training import train_trial
 from stages.engine.trial import Trial
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, mainly
 from tests.examples import DATA, bits, small_work, unnamed_network
 from tests.parameters import optimizer
 
@@ -38,7 +38,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 DIVERGES = [("Adafactor", "cnn")]
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", mainly(["mlp"], NETWORKS))
 @pytest.mark.parametrize("class_name", [*OF_KERAS, *OWN])
 def test_an_optimizer_trains_to_the_same_bits_in_any_thread(
     class_name: str, network: str, monkeypatch: pytest.MonkeyPatch

@@ -191,6 +191,7 @@ def write_params(folder: Path, params: Params) -> None:
     (folder / "params.yaml").write_text(text)
 
 
+@pytest.mark.thorough
 def test_a_stage_after_the_first_imports_no_tensorflow_and_writes_the_same_bytes(
     project: Path,
 ) -> None:
@@ -210,6 +211,7 @@ def test_a_stage_after_the_first_imports_no_tensorflow_and_writes_the_same_bytes
     assert contents(project, "runs/adam") | contents(project, "weights/adam") == with_adam
 
 
+@pytest.mark.thorough
 def test_another_optimizer_s_fault_does_not_end_this_one_s_stage(project: Path) -> None:
     (project / "faulty.py").write_text(
         "import keras\n"

@@ -15,6 +15,7 @@ from stages.engine.loop import Scores, Slot, resolve_jit_compile
 from stages.engine.models import initialise
 from stages.engine.optimizers import build_optimizer
 from tests import regression
+from tests.conftest import mainly, thorough
 from tests.examples import (
     DATASET,
     TRAIN,
@@ -99,23 +100,24 @@ def assert_trains_as_keras_fit_does(entry: Optimizer, *, jit_compile: bool, **mo
     return slot
 
 
-@pytest.mark.parametrize("name", COMMITTED.optimizers)
+@pytest.mark.parametrize("name", mainly(["sgd", "adam"], COMMITTED.optimizers))
 def test_a_committed_optimizer_trains_as_keras_fit_does(name: str) -> None:
     assert_trains_as_keras_fit_does(COMMITTED.optimizers[name], jit_compile=True)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", mainly(["accumulation", "clipnorm"], VARIANTS))
 def test_an_option_of_keras_acts_as_in_keras_fit(variant: str) -> None:
     assert_trains_as_keras_fit_does(VARIANTS[variant], jit_compile=False)
 
 
+@pytest.mark.thorough
 def test_muon_trains_as_keras_fit_does() -> None:
     # Without a layer that is left out by its role, of which Model.fit knows nothing.
     entry = optimizer(class_name="Muon", learning_rate=0.01, exclude_layers=[])
     assert_trains_as_keras_fit_does(entry, jit_compile=True)
 
 
-@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("jit_compile", [False, *thorough(True)])
 def test_batch_normalisation_keeps_the_statistics_that_keras_fit_keeps(
     monkeypatch: pytest.MonkeyPatch, *, jit_compile: bool
 ) -> None:
@@ -199,7 +201,10 @@ def test_a_layer_within_another_decides_on_xla_too(
     assert resolve_jit_compile(small_network(name="nested"), "auto", ["CPU"]) is expected
 
 
-@pytest.mark.parametrize(("n_more", "jit_compile"), [(0, False), (1, False), (1, True)])
+@pytest.mark.parametrize(
+    ("n_more", "jit_compile"),
+    [(1, True), *thorough((0, False), (1, False))],
+)
 def test_a_minibatch_may_hold_all_examples_and_more(n_more: int, *, jit_compile: bool) -> None:
     entry = optimizer(class_name="SGD")
     slot = new_slot(entry, jit_compile=jit_compile, batch_size=DATASET.n_train + n_more)
@@ -233,7 +238,10 @@ def new_numbers_reference(loss: str) -> keras.Model:
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])
-@pytest.mark.parametrize("loss", ["auto", "huber", "mean_absolute_error"])
+@pytest.mark.parametrize(
+    "loss",
+    ["auto", *thorough("huber", "mean_absolute_error")],
+)
 def test_a_regression_trains_as_keras_fit_does_on_scaled_targets(
     loss: str, *, jit_compile: bool
 ) -> None:
@@ -277,8 +285,10 @@ def test_the_score_of_a_regression_is_the_r2_of_scikit_learn() -> None:
     "entry",
     [
         {"class_name": "SGD", "momentum": 0.9, "nesterov": True},
-        {"class_name": "Adam", "amsgrad": True},
-        {"class_name": "optimizers/ademamix.py:AdEMAMix"},
+        *thorough(
+            {"class_name": "Adam", "amsgrad": True},
+            {"class_name": "optimizers/ademamix.py:AdEMAMix"},
+        ),
     ],
 )
 def test_a_barrier_behind_an_optimizers_state_changes_no_bit(

@@ -80,6 +80,7 @@ def own_work(name: str, **arguments: Any) -> Work:
     return plan_work("it", own_params(name, **arguments), DATASET, "", describe_environment())
 
 
+@pytest.mark.thorough
 def test_a_residual_network_trains_as_keras_fit_does(write: Any) -> None:
     work = own_work(write(RESIDUAL), width=8)
     assert not work.jit_compile

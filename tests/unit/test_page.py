@@ -54,6 +54,7 @@ def test_the_page_is_small_enough_to_send() -> None:
     assert len(COMMITTED.encode()) < 3_000_000
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_script_that_was_kept_is_used_unless_it_is_damaged(
     usual: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -372,6 +372,7 @@ RATES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rule", RATES)
 def test_it_lowers_the_training_loss(rule: str) -> None:
     entry = optimizer(class_name=OWN[rule]["class_name"], learning_rate=RATES[rule])

@@ -26,6 +26,7 @@ from stages.preprocess.decode import decode
 from stages.preprocess.split import Parts, split
 from stages.preprocess.table import read_table
 from stages.train.tuning import train
+from tests.conftest import mainly
 from tests.parameters import COMMITTED, optimizer, small_params
 
 
@@ -136,7 +137,7 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", mainly(["diabetes"], TABLES))
 def test_a_table_is_learned_as_well_as_by_a_linear_model_of_scikit_learn(
     name: str, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from stages.engine.environment import describe_environment
 from stages.engine.loop import Epoch, Scores, Slot
 from stages.engine.training import plan_work, run_trial, train_trial
 from stages.engine.trial import N_SLOTS, Trial, TrialResult, Work
+from tests.conftest import thorough
 from tests.examples import DATA, DATASET, bits, small_slot, small_work
 from tests.parameters import COMMITTED, optimizer, small_params
 
@@ -237,7 +238,7 @@ def test_without_averages_the_last_validation_stands() -> None:
     ],
     ids=["adam", "ema", "schedule_free"],
 )
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("dropout", [0.0, *thorough(0.5)])
 def test_several_epochs_in_one_call_give_the_same_bits(
     monkeypatch: pytest.MonkeyPatch, entry: Optimizer, dropout: float
 ) -> None:

@@ -461,6 +461,7 @@ def test_a_convolutional_network_trains() -> None:
     assert second.train_loss < first.train_loss
 
 
+@pytest.mark.thorough
 def test_another_process_with_more_workers_writes_the_same_bytes(tmp_path: Path) -> None:
     entry = optimizer(class_name="Adam", learning_rate=0.01)
     train = {"jit_compile": True}
