@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 PAGE = REPORT / "cost.html"
 # What the others are measured by; no name of an optimizer contains a space.
 BASELINE = "plain SGD"
-N_ROUNDS = 5
-# How long a measurement takes at least.
-ENOUGH_S = 0.2
+# Many short rounds, since a machine is disturbed; a few where they take long.
+N_ROUNDS, N_LONG_ROUNDS, ENOUGH_S = 20, 5, 60
 
 
 def main() -> None:
@@ -49,18 +48,24 @@ def measure(params: Params, n_rounds: int = N_ROUNDS) -> dict[str, float]:
     """Seconds per step relative to plain SGD, by optimizer.
 
     Each runs alone, at the settings that tuning chose. Rounds alternate among the optimizers; a
-    ratio is taken within a round, and medians are returned.
+    ratio is taken within a round, and medians are returned. The first round, which compiles, is not
+    among them.
     """
     slots = _build_slots(params)
     rounds: list[dict[str, float]] = []
-    with Progress("cost", n_rounds * len(slots), "measurements") as progress:
-        for _ in range(n_rounds):
+    n_measurements = (1 + n_rounds) * len(slots)
+    with Progress("cost", n_measurements, "measurements", n_first=len(slots)) as progress:
+        started_s = time.perf_counter()
+        while len(rounds) <= n_rounds:
+            if len(rounds) > N_LONG_ROUNDS and time.perf_counter() - started_s > ENOUGH_S:
+                progress.skip((1 + n_rounds - len(rounds)) * len(slots))
+                break
             rounds.append({})
             for name, slot in slots.items():
                 rounds[-1][name] = _seconds_per_step(slot)
                 progress.advance()
     return {
-        name: statistics.median(times[name] / times[BASELINE] for times in rounds)
+        name: statistics.median(times[name] / times[BASELINE] for times in rounds[1:])
         for name in params.optimizers
     }
 
@@ -91,15 +96,11 @@ def _build_slots(params: Params) -> "Mapping[str, Slot]":
 
 
 def _seconds_per_step(slot: "Slot") -> float:
-    """Of as many calls as take a while; the first one, which compiles, is not among them."""
     orders = np.tile(np.arange(slot.n_train, dtype=np.int32), (slot.n_epochs_per_call, 1))
     slot.reset(1, 0.01)
-    slot.train(orders)
-    started_s, n_epochs = time.perf_counter(), 0
-    while (passed_s := time.perf_counter() - started_s) < ENOUGH_S:
-        slot.reset(1, 0.01)
-        n_epochs += len(slot.train(orders))
-    return passed_s / (n_epochs * slot.n_steps_per_epoch)
+    started_s = time.perf_counter()
+    n_epochs = len(slot.train(orders))
+    return (time.perf_counter() - started_s) / (n_epochs * slot.n_steps_per_epoch)
 
 
 if __name__ == "__main__":
