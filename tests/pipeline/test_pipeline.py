@@ -181,6 +181,7 @@ class Sign(keras.optimizers.Optimizer):
 """
 
 
+@pytest.mark.thorough
 def test_an_edit_of_own_code_trains_the_optimizers_that_import_it(workspace: Workspace) -> None:
     own, before = workspace.folder / "optimizers", workspace.trials()
     (own / "sign.py").write_text(SIGN, encoding="utf-8")

@@ -324,6 +324,7 @@ def test_a_name_that_leads_to_no_own_code_is_refused(name: str, message: str) ->
         own_files("model.name", name)
 
 
+@pytest.mark.thorough
 def test_an_application_of_keras_trains(write: Any) -> None:
     content = (
         "import keras\n\n\ndef build(input_shape, n_outputs):\n"
