@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PAGE = REPORT / "cost.html"
 # What the others are measured by; no name of an optimizer contains a space.
 BASELINE = "plain SGD"
-# Many short rounds, since a machine is disturbed; a few where they take long.
+# Many short rounds, since other programs disturb some; a few where many would take too long.
 N_ROUNDS, N_LONG_ROUNDS, ENOUGH_S = 20, 5, 60
 
 

@@ -66,7 +66,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def thorough(*cases: Any) -> list[Any]:
-    """Cases of a test that only `make test-all` tries."""
+    """Cases of a test that only `make test-all` tries; a tuple is the values of one case."""
     tuples = [case if isinstance(case, tuple) else (case,) for case in cases]
     return [pytest.param(*values, marks=pytest.mark.thorough) for values in tuples]
 

@@ -134,11 +134,7 @@ AWKWARD = [
 ]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [REPRO, *thorough((EXPERIMENT,), (TEMPORARY,))],
-    ids=" ".join,
-)
+@pytest.mark.parametrize("command", [REPRO, *thorough((EXPERIMENT,), (TEMPORARY,))], ids=" ".join)
 def test_a_name_is_no_command_and_the_first_stage_says_what_is_right(
     shared: Workspace, command: tuple[str, ...]
 ) -> None:

@@ -369,7 +369,12 @@ def test_the_history_disturbs_no_stage(workspace: Workspace) -> None:
     ("change", "message"),
     [
         ({"x": {"class_name": "SGD", "learning_rate": 1, "rho": 1}}, "not an argument of SGD"),
-        *thorough(({"a b": {"class_name": "SGD", "learning_rate": 0.1}}, "a b: not a valid name")),
+        *thorough(
+            (
+                {"a b": {"class_name": "SGD", "learning_rate": 0.1}},
+                "optimizers.a b: not a valid name",
+            )
+        ),
     ],
 )
 def test_bad_parameters_stop_before_anything_is_trained(

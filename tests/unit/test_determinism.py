@@ -72,10 +72,7 @@ def test_setting_up_leaves_scikit_learn_and_garbage_collection_as_they_were() ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("network", "may_be_wide"),
-    [("mlp", False), *thorough(("cnn", True))],
-)
+@pytest.mark.parametrize(("network", "may_be_wide"), [("mlp", False), *thorough(("cnn", True))])
 def test_onednn_uses_avx512_only_where_xla_is_not_used(network: str, may_be_wide: bool) -> None:
     lines = train(network, "sgd", ONEDNN_VERBOSE="1")
     told = {"AVX-512" in line for line in lines if "info,cpu,isa" in line}

@@ -201,10 +201,7 @@ def test_a_layer_within_another_decides_on_xla_too(
     assert resolve_jit_compile(small_network(name="nested"), "auto", ["CPU"]) is expected
 
 
-@pytest.mark.parametrize(
-    ("n_more", "jit_compile"),
-    [(1, True), *thorough((0, False), (1, False))],
-)
+@pytest.mark.parametrize(("n_more", "jit_compile"), [(1, True), *thorough((0, False), (1, False))])
 def test_a_minibatch_may_hold_all_examples_and_more(n_more: int, *, jit_compile: bool) -> None:
     entry = optimizer(class_name="SGD")
     slot = new_slot(entry, jit_compile=jit_compile, batch_size=DATASET.n_train + n_more)
@@ -238,10 +235,7 @@ def new_numbers_reference(loss: str) -> keras.Model:
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])
-@pytest.mark.parametrize(
-    "loss",
-    ["auto", *thorough("huber", "mean_absolute_error")],
-)
+@pytest.mark.parametrize("loss", ["auto", *thorough("huber", "mean_absolute_error")])
 def test_a_regression_trains_as_keras_fit_does_on_scaled_targets(
     loss: str, *, jit_compile: bool
 ) -> None:
