@@ -126,6 +126,7 @@ def fit_s(network: str, name: str) -> float:
         _run_s(
             lambda: model.fit(*train, validation_data=validation, **options),
             lambda: model.fit(*few, validation_data=few, **options),
+            n_runs=1,
         )
         / N_EPOCHS
     )
@@ -208,11 +209,17 @@ def _n(network: str, n: int) -> int:
     return n // (SHARE_OF_CNN if network == "cnn" else 1)
 
 
-def _run_s(run: Callable[[], object], warm_up: Callable[[], object] | None = None) -> float:
-    (warm_up or run)()  # compiles
-    started_s = time.perf_counter()
-    run()
-    return time.perf_counter() - started_s
+def _run_s(
+    run: Callable[[], object], warm_up: Callable[[], object] | None = None, n_runs: int = 3
+) -> float:
+    """The median of the seconds that the runs take, after one that compiles."""
+    (warm_up or run)()
+    times_s = []
+    for _ in range(n_runs):
+        started_s = time.perf_counter()
+        run()
+        times_s.append(time.perf_counter() - started_s)
+    return statistics.median(times_s)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """A process that trains one trial after another for this one."""
 
-import os
-import signal
-import threading
 import traceback
 from contextlib import AbstractContextManager
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import Connection, wait
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Any
 
 from stages.common.errors import InputError
+from stages.common.processes import follow_parent
 from stages.engine.determinism import set_up_tensorflow
 from stages.engine.trial import Data, Trial, TrialResult, Work
 
@@ -53,9 +51,7 @@ class Helper(AbstractContextManager["Helper"]):
 
 def serve(connection: Connection) -> None:
     """Trains the trials that come over the connection, as long as the parent process lives."""
-    # Ctrl-C reaches all processes of a terminal, and the parent ends this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    follow_parent()
     set_up_tensorflow()
     from stages.engine.training import train_trial
 
@@ -69,10 +65,3 @@ def serve(connection: Connection) -> None:
             connection.send(str(error))
         except Exception:  # noqa: BLE001, every error must be reported
             connection.send(traceback.format_exc())
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

@@ -3,22 +3,19 @@
 import base64
 import hashlib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 
 import altair as alt
-import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from stages.common.errors import InputError
-from stages.common.files import Json, UInt8Array, locate_cache
+from stages.common.files import UInt8Array
 from stages.common.results import COMPARISON
 from stages.report import tables
 from stages.report.charts.base import Figure, Look, Results, assign_looks, leaders, spec
+from stages.report.script import load_script
 from stages.report.tables import plural
 
 FOLDER = Path(__file__).parent
@@ -87,9 +84,7 @@ def render(
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    snippet = (FOLDER / "page.js").read_text(encoding="utf-8")
-    script = _bundle(snippet, version)
+    script = load_script()
     return environment.get_template(template).render(
         specs={name: spec(chart, CONFIG, "container") for name, chart in charts.items()},
         style=(FOLDER / "style.css").read_text(encoding="utf-8"),
@@ -99,33 +94,6 @@ def render(
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         **content,
     )
-
-
-@dataclass(frozen=True)
-class _Script:
-    """The page's script, and what it was made of."""
-
-    source: str
-    sha256: str
-    script: str
-
-
-def _bundle(snippet: str, version: str) -> str:
-    """The snippet with all that it imports, kept for the next page, since it takes seconds."""
-    source = f"vl-convert {metadata.version('vl-convert-python')}, Vega-Lite {version}\n{snippet}"
-    file = Json("script.json", _Script)
-    folder = locate_cache("page")
-    with suppress(InputError):
-        kept = file.read(folder)
-        if (kept.source, kept.sha256) == (source, _sha256(kept.script)):
-            return kept.script
-    script = vl_convert.javascript_bundle(snippet, vl_version=version)
-    file.write(folder, _Script(source, _sha256(script), script))
-    return script
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def build_page(
@@ -187,6 +155,10 @@ def _digests(results: Results) -> dict[str, str]:
         "settings": _sha256("\n".join(settings)),
         "results": hashlib.sha256(COMPARISON.encode(comparison)).hexdigest(),
     }
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _seeds(results: Results) -> str:

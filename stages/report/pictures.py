@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import vl_convert
 from PIL import Image
 
 from stages.common.files import replacing
-from stages.report.charts.base import Figure, spec
 
 NAMES = ("ranking", "curves", "sensitivity")
 WIDTH = 640
@@ -24,19 +24,13 @@ CONFIG = {
 }
 
 
-def choose_pictures(figures: Mapping[str, Figure]) -> dict[str, Figure]:
-    """The main charts that there are."""
-    return {name: figures[name] for name in NAMES if name in figures}
-
-
-def write_pictures(folder: Path, pictures: Mapping[str, Figure]) -> None:
-    """Writes the chart of each figure as `NAME.png`."""
-    texts = [cell for figure in pictures.values() for row in figure.table.rows for cell in row]
-    with _own_fonts(are_enough=all(map(str.isascii, texts))):
-        for name, figure in pictures.items():
-            if figure.chart is None:
-                continue
-            png = vl_convert.vegalite_to_png(spec(figure.chart, CONFIG, WIDTH), scale=2)
+def write_pictures(
+    folder: Path, charts: Mapping[str, dict[str, Any]], *, own_fonts_are_enough: bool
+) -> None:
+    """Writes each chart, given as Vega-Lite, as `NAME.png`."""
+    with _own_fonts(are_enough=own_fonts_are_enough):
+        for name, chart in charts.items():
+            png = vl_convert.vegalite_to_png(chart, scale=2)
             with Image.open(BytesIO(png)) as image, replacing(folder / f"{name}.png") as path:
                 # Fewer colours take a tenth of the bytes, since Git keeps every version.
                 few = image.convert("RGB").quantize(128, method=Image.Quantize.FASTOCTREE)

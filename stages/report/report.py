@@ -1,6 +1,8 @@
 """Everything that the stage reads and writes."""
 
-from concurrent.futures import Executor
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future
+from pathlib import Path
 
 from stages.common.confirmation import CONFIRMATION, ROWS
 from stages.common.files import write_text
@@ -17,10 +19,11 @@ from stages.common.results import (
     REPORT,
     TUNING,
 )
-from stages.report.charts.base import Results
+from stages.report.charts.base import Figure, Results, spec
 from stages.report.charts.registry import draw
 from stages.report.page import build_page
-from stages.report.pictures import choose_pictures, write_pictures
+from stages.report.pictures import CONFIG, NAMES, WIDTH, write_pictures
+from stages.report.script import load_script
 from stages.report.summary import describe, summarise
 
 
@@ -37,6 +40,25 @@ def read_results() -> Results:
     )
 
 
+def choose_pictures(figures: Mapping[str, Figure]) -> dict[str, Figure]:
+    """The main charts that there are."""
+    return {name: figures[name] for name in NAMES if name in figures}
+
+
+def draw_pictures(
+    folder: Path, pictures: Mapping[str, Figure], drawing: Executor
+) -> "Future[None]":
+    """Lets the executor write the pictures."""
+    texts = [cell for figure in pictures.values() for row in figure.table.rows for cell in row]
+    charts = {name: figure.chart for name, figure in pictures.items()}
+    return drawing.submit(
+        write_pictures,
+        folder,
+        {name: spec(chart, CONFIG, WIDTH) for name, chart in charts.items() if chart is not None},
+        own_fonts_are_enough=all(map(str.isascii, texts)),
+    )
+
+
 def write_report(results: Results, drawing: Executor) -> str:
     """Writes the page, pictures and summary.
 
@@ -47,10 +69,12 @@ def write_report(results: Results, drawing: Executor) -> str:
     Returns:
         The text for the terminal.
     """
+    script = drawing.submit(load_script)
     figures = draw(results)
     pictures = choose_pictures(figures)
-    drawn = drawing.submit(write_pictures, REPORT, pictures)
+    drawn = draw_pictures(REPORT, pictures, drawing)
     page = REPORT / "index.html"
+    script.result()  # is kept for the page
     write_text(page, build_page(results, figures))
     summary = summarise(results.comparison, results.params, pictures)
     write_text(REPORT / "summary.md", summary)

@@ -3,19 +3,24 @@
 import base64
 import hashlib
 import math
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import pytest
 from PIL import Image
 
+from stages.common.errors import InputError
 from stages.common.results import COMPARISON, Finding
 from stages.report.charts.base import Results, assign_looks
 from stages.report.charts.registry import draw
+from stages.report.drawing import open_drawing
 from stages.report.page import N_WARNINGS, build_page
-from stages.report.pictures import choose_pictures, write_pictures
+from stages.report.report import choose_pictures, draw_pictures
+from stages.report.script import VEGA_LITE
 from tests.conftest import PROJECT
 from tests.examples import scored_run
 from tests.results import CASES, results, rising
@@ -54,12 +59,16 @@ def test_the_page_is_small_enough_to_send() -> None:
     assert len(COMMITTED.encode()) < 3_000_000
 
 
+def test_the_script_draws_what_altair_writes() -> None:
+    assert alt.SCHEMA_VERSION.startswith(f"v{VEGA_LITE}.")
+
+
 @pytest.mark.thorough
 @pytest.mark.slow
 def test_a_script_that_was_kept_is_used_unless_it_is_damaged(
     usual: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.report.page.locate_cache", lambda name: tmp_path / name)
+    monkeypatch.setattr("stages.report.script.locate_cache", lambda name: tmp_path / name)
     page = build_page(usual, draw(usual))
     kept = tmp_path / "page" / "script.json"
     content = kept.read_bytes()
@@ -177,7 +186,8 @@ def test_pictures_are_of_what_there_is(usual: Results, tmp_path: Path) -> None:
     names = ["ranking", "curves", "sensitivity"]
     pictures = choose_pictures(draw(usual))
     assert list(pictures) == names
-    write_pictures(tmp_path, pictures)
+    with open_drawing() as drawing:
+        draw_pictures(tmp_path, pictures, drawing).result()
     for name in names:
         with Image.open(tmp_path / f"{name}.png") as image:
             assert image.width > 1000
@@ -188,7 +198,8 @@ def test_pictures_are_of_what_there_is(usual: Results, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_pictures_keep_the_colours_of_ten_optimizers(tmp_path: Path) -> None:
     ten = CASES["ten"]()
-    write_pictures(tmp_path, choose_pictures(draw(ten)))
+    with open_drawing() as drawing:
+        draw_pictures(tmp_path, choose_pictures(draw(ten)), drawing).result()
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
             palette: list[Any] = [pixel for _, pixel in image.convert("RGB").getcolors(1000) or []]
@@ -200,3 +211,9 @@ def test_pictures_keep_the_colours_of_ten_optimizers(tmp_path: Path) -> None:
 def test_the_style_stands_as_it_was_written() -> None:
     style = (PROJECT / "stages" / "report" / "style.css").read_text(encoding="utf-8")
     assert style in COMMITTED
+
+
+@pytest.mark.slow
+def test_the_death_of_the_process_that_draws_is_told() -> None:
+    with pytest.raises(InputError, match="draws the pictures died"), open_drawing() as drawing:
+        drawing.submit(os._exit, 1).result()

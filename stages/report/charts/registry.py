@@ -1,7 +1,7 @@
 """Every chart of the report, in the order of the page.
 
 A chart is a function from the results to its figure, or to None where there is nothing to show. To
-add one, write a module beside this one and name its function in CHARTS, and the module in dvc.yaml.
+add one, write a module beside this one and name its function in CHARTS.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,34 @@
+"""The process that draws, because vl-convert keeps the interpreter's lock while it does."""
+
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+
+from stages.common.errors import InputError
+from stages.common.processes import follow_parent
+
+
+@contextmanager
+def open_drawing() -> Iterator[Executor]:
+    """Starts the process, which takes most of a second, as do the stage's other imports.
+
+    Raises:
+        InputError: If the process died.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn")) as drawing:
+        drawing.submit(_start)
+        try:
+            yield drawing
+        except BrokenProcessPool:
+            raise InputError(
+                "the process that draws the pictures died, perhaps of too little memory"
+            ) from None
+
+
+def _start() -> None:
+    follow_parent()
+    import vl_convert
+
+    vl_convert.vegalite_to_vega({"mark": "point"})
