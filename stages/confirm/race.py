@@ -207,6 +207,8 @@ def _check_same_code(works: Mapping[str, Work], first: Mapping[str, FirstLook]) 
 
 
 def _tell(race: Race, n_optimizers: int, style: str) -> None:
+    if n_optimizers == 1:
+        return
     look = race.looks[-1]
     bound = "how far another may be ahead is unknown"
     if look.bound is not None:

@@ -19,6 +19,8 @@ _XLA_FLAGS = (
     "--xla_cpu_max_isa=AVX2",
     "--xla_cpu_enable_platform_dependent_math=false",
     "--xla_cpu_multi_thread_eigen=false",
+    # For speed alone: a sum of arrays that is computed tile by tile takes four times as long.
+    "--xla_backend_extra_options=xla_cpu_disable_tiled_emitter",
 )
 # Without `cse_barrier_expander`, barriers last until operations are fused; see `loop.py`.
 _XLA_FLAGS_WITHOUT_GPU = ("--xla_disable_hlo_passes=algsimp,cse_barrier_expander",)

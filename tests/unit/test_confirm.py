@@ -227,9 +227,12 @@ def test_where_the_first_ten_seeds_suffice_nothing_is_trained(
     }
 
 
-def test_one_optimizer_alone_needs_no_race(script: Callable[..., Script]) -> None:
+def test_one_optimizer_alone_needs_no_race(
+    script: Callable[..., Script], capsys: pytest.CaptureFixture[str]
+) -> None:
     confirmed, _ = script(CLOSE, ("a",)).confirm(parameters(names=("a",)), NoWorkers())
     assert tuned_seeds(confirmed) == {"a": fresh(0, 10)}
+    assert "racing" not in capsys.readouterr().err
 
 
 def test_a_close_race_trains_those_who_are_still_in_with_further_seeds_in_order(
