@@ -4,7 +4,8 @@ The network is the textbook's, 784-100-10, on 48,000 simulated images in batches
 convolutional network gets a tenth of them. The engine runs as many trials side by side as there are
 cores, `fit` runs one training on all of them, and the floor is the matrix products (and
 convolutions) of training alone, on all cores. Each measurement runs in a process of its own; those
-of a row alternate, ratios are taken round by round, and medians are printed.
+of a row alternate, ratios are taken round by round, and medians are printed. In a round the engine
+and the floor give the median of three epochs, `fit` one, which takes twenty times as long.
 
 `make bench PEER="PYTHON PROGRAM"` adds a program that trains the dense network in the same way: it
 is given the optimizer's name, and prints the seconds per epoch and training last.

@@ -12,23 +12,24 @@ from stages.common.processes import follow_parent
 
 @contextmanager
 def open_drawing() -> Iterator[Executor]:
-    """Starts the process, which takes most of a second, as do the stage's other imports.
+    """Starts the process, which takes most of a second, while the stage imports what else it needs.
 
     Raises:
         InputError: If the process died.
     """
-    with ProcessPoolExecutor(1, get_context("spawn")) as drawing:
-        drawing.submit(_start)
-        try:
-            yield drawing
-        except BrokenProcessPool:
-            raise InputError(
-                "the process that draws the pictures died, perhaps of too little memory"
-            ) from None
+    drawing = ProcessPoolExecutor(1, get_context("spawn"), follow_parent)
+    drawing.submit(_start)
+    try:
+        yield drawing
+    except BrokenProcessPool:
+        raise InputError(
+            "the process that draws the pictures died, perhaps of too little memory"
+        ) from None
+    finally:
+        drawing.shutdown(cancel_futures=True)
 
 
 def _start() -> None:
-    follow_parent()
     import vl_convert
 
     vl_convert.vegalite_to_vega({"mark": "point"})

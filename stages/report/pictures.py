@@ -1,8 +1,7 @@
 """Writes charts as PNG files, for pages that cannot draw them, such as a pull request."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,6 @@ from stages.common.files import replacing
 
 NAMES = ("ranking", "curves", "sensitivity")
 WIDTH = 640
-FONTS = "FONTCONFIG_FILE"
 CONFIG = {
     "background": "#ffffff",
     "font": "Liberation Sans",
@@ -27,31 +25,22 @@ CONFIG = {
 def write_pictures(
     folder: Path, charts: Mapping[str, dict[str, Any]], *, own_fonts_are_enough: bool
 ) -> None:
-    """Writes each chart, given as Vega-Lite, as `NAME.png`."""
-    with _own_fonts(are_enough=own_fonts_are_enough):
+    """Writes each chart, given as Vega-Lite, as `NAME.png`.
+
+    Args:
+        folder: Where to.
+        charts: By name.
+        own_fonts_are_enough: Whether vl-convert may use only the fonts that it ships; with the
+            machine's own, the bytes would differ. It looks for fonts once in a process.
+    """
+    with TemporaryDirectory() as empty:
+        if own_fonts_are_enough:
+            config = Path(empty, "fonts.conf")
+            config.write_text(f"<fontconfig><dir>{empty}</dir></fontconfig>", encoding="utf-8")
+            os.environ["FONTCONFIG_FILE"] = str(config)
         for name, chart in charts.items():
             png = vl_convert.vegalite_to_png(chart, scale=2)
             with Image.open(BytesIO(png)) as image, replacing(folder / f"{name}.png") as path:
                 # Fewer colours take a tenth of the bytes, since Git keeps every version.
                 few = image.convert("RGB").quantize(128, method=Image.Quantize.FASTOCTREE)
                 few.save(path)
-
-
-@contextmanager
-def _own_fonts(*, are_enough: bool) -> Iterator[None]:
-    """Lets vl-convert use only the fonts that it ships, if those are enough.
-
-    It looks for fonts once, when it first draws. With the machine's own, the bytes would differ.
-    """
-    with TemporaryDirectory() as empty:
-        config = Path(empty, "fonts.conf")
-        config.write_text(f"<fontconfig><dir>{empty}</dir></fontconfig>", encoding="utf-8")
-        before = os.environ.get(FONTS)
-        if are_enough:
-            os.environ[FONTS] = str(config)
-        try:
-            yield
-        finally:
-            os.environ.pop(FONTS, None)
-            if before:
-                os.environ[FONTS] = before

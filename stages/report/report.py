@@ -23,7 +23,7 @@ from stages.report.charts.base import Figure, Results, spec
 from stages.report.charts.registry import draw
 from stages.report.page import build_page
 from stages.report.pictures import CONFIG, NAMES, WIDTH, write_pictures
-from stages.report.script import load_script
+from stages.report.script import keep_script
 from stages.report.summary import describe, summarise
 
 
@@ -64,17 +64,17 @@ def write_report(results: Results, drawing: Executor) -> str:
 
     Args:
         results: What the report is made from.
-        drawing: Draws the pictures, while the page is made.
+        drawing: Makes the page's script and draws the pictures meanwhile.
 
     Returns:
         The text for the terminal.
     """
-    script = drawing.submit(load_script)
+    kept = drawing.submit(keep_script)
     figures = draw(results)
     pictures = choose_pictures(figures)
     drawn = draw_pictures(REPORT, pictures, drawing)
     page = REPORT / "index.html"
-    script.result()  # is kept for the page
+    kept.result()
     write_text(page, build_page(results, figures))
     summary = summarise(results.comparison, results.params, pictures)
     write_text(REPORT / "summary.md", summary)

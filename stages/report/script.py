@@ -24,6 +24,11 @@ class _Script:
     script: str
 
 
+def keep_script() -> None:
+    """Makes the script, if it was not kept."""
+    load_script()
+
+
 def load_script() -> str:
     """The script, which is kept for the next page, since making it takes seconds."""
     snippet = Path(__file__).with_name("page.js").read_text(encoding="utf-8")

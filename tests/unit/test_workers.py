@@ -1,9 +1,6 @@
 """Workers of this machine: who takes which trial, and processes that train."""
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -14,7 +11,6 @@ import psutil
 import pytest
 
 from stages.common.errors import InputError
-from stages.common.imports import PROJECT
 from stages.engine import workers
 from stages.engine.helper import Helper
 from stages.engine.trial import N_SLOTS, Data, Trial, TrialResult, Work, Workers
@@ -167,29 +163,6 @@ def test_processes_share_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     with open_processes(2) as pool:
         futures = [pool.submit(SGD, DATA, trial(seed)) for seed in range(20)]
         assert collect(pool, futures) == list(range(20))
-
-
-ORPHAN = """
-import os, signal, psutil
-from stages.engine.helper import Helper
-helper = Helper()
-print(*(p.pid for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())))
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_a_helper_ends_with_its_parent() -> None:
-    said = subprocess.run(
-        [sys.executable, "-c", ORPHAN],
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert said.returncode == -signal.SIGKILL, said.stderr
-    (pid,) = map(int, said.stdout.split())
-    if psutil.pid_exists(pid):
-        psutil.Process(pid).wait(PATIENT_S)
 
 
 @pytest.mark.parametrize(("n_bytes", "n"), [(2**29, 1), (2**30, 1), (2**34, 16), (2**40, 20)])
