@@ -213,7 +213,7 @@ def _tell(race: Race, n_optimizers: int, style: str) -> None:
     bound = "how far another may be ahead is unknown"
     if look.bound is not None:
         bound = f"no other is ahead by more than {rounded_up(look.bound, style)}"
-    racing = f"{len(race.racing)} of {n_optimizers} still racing"
+    racing = f"{len(race.racing)} of {n_optimizers} still in"
     notice(f"{look.n_seeds} seeds: {look.leader} leads; {bound}; {racing}")
 
 

@@ -199,12 +199,14 @@ def _protocol(results: Results) -> str:
     final = ""
     if tuning.final_seeds:
         final = f", and the best three with {plural(len(tuning.final_seeds), 'more seed')}"
+    further = ""
+    if comparison.n_seeds > n_first:
+        further = f", and those that could still be the best with more, up to {comparison.n_seeds}"
     return (
         f"Every optimizer was tuned with the same budget: {plural(tuning.n_settings, 'setting')}, "
         "the first from params.yaml and the others beyond or around the best, with "
         f"{plural(len(tuning.seeds), 'seed')} each{final}. What validation chose was trained with "
-        f"{n_first} fresh seeds, which tuning never saw, and those who could still be the best "
-        f"with more, up to {comparison.n_seeds}. A seed fixes the initial weights and the order of "
-        "the examples, the same for every optimizer, so differences are paired. Nothing was chosen "
-        "by the test examples but who was trained further."
+        f"{n_first} fresh seeds, which tuning never saw{further}. A seed fixes the initial weights "
+        "and the order of the examples, the same for every optimizer, so differences are paired. "
+        "The test examples chose nothing but what was trained further and what to take."
     )

@@ -11,13 +11,14 @@ from stages.report.tables import as_text, fill
 
 def summarise(comparison: Comparison, params: Params, pictures: Mapping[str, Figure]) -> str:
     """The Markdown page: verdict, tables, pictures, warnings, settings and versions."""
+    race = [as_text(tables.race(comparison), "github"), tables.RACE_CAPTION]
     pairs = [as_text(tables.pairs(comparison), "github"), tables.PAIRS_CAPTION]
     criteria = as_text(tables.criteria(comparison), "github")
     settings = tables.settings(comparison, params)
     sections = {
         "Warnings": [_bullets(tables.warnings(comparison))],
         "Pictures": ["\n".join(f"![{fig.title}]({name}.png)" for name, fig in pictures.items())],
-        "The race": [as_text(tables.race(comparison), "github"), tables.RACE_CAPTION],
+        "The race": race if len(comparison.optimizers) > 1 else [],
         "Pairs": pairs if comparison.pairs else [],
         "Other criteria": [criteria, tables.criteria_caption(comparison)],
         "Settings": [_bullets(f"{key}: {value}" for key, value in settings.items())],

@@ -143,7 +143,8 @@ trained with; the interval is at the level of the test. Better: p, of the paired
 exact test of failures, is at most the level that Holm's procedure over all pairs and looks leaves
 at the pair's last look. Tied: the interval lies within the margin. Improves: the probability that a
 trial of the first beats one of the second. Examples: how far a different choice of test examples
-might move the difference."""
+might move the difference. Who is out of the race may be undecided here: to leave it takes to be
+behind some other at the level for one side, while these tests are two-sided."""
 
 
 def race(comparison: Comparison) -> Table:

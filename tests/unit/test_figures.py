@@ -88,7 +88,7 @@ def column(figure: Figure, channel: str) -> list[Any]:
     ("case", "names"),
     [
         ("usual", ALL),
-        ("one", [name for name in ALL if name not in {"pairs", "classes"}]),
+        ("one", [name for name in ALL if name not in {"race", "pairs", "classes"}]),
         ("ten", ALL),
         ("one_diverged", ALL),
         ("numbers", [*ALL[:-2], "fitted"]),

@@ -21,9 +21,11 @@ from stages.report.charts.base import (
 BOUND_HEIGHT, GAP, LANE_HEIGHT = 130, 30, 24
 
 
-def race(results: Results) -> Figure:
+def race(results: Results) -> Figure | None:
     """The bound by number of seeds, and below it who was in the race; no chart of a single look."""
     comparison = results.comparison
+    if len(comparison.optimizers) == 1:
+        return None
     looks = comparison.looks
     if len(looks) == 1:
         return Figure(
