@@ -17,17 +17,24 @@ import os, signal, time
 time.sleep({delay_s})
 os.kill(os.getpid(), signal.SIGKILL)
 """
+# Each gives the child work that takes longer than the test has patience.
+TRAINS = """
+from stages.engine.helper import Helper
+class Pause:
+    def __reduce__(self):
+        return time.sleep, (99,)
+helper = Helper()
+helper._connection.send(Pause())
+"""
+DRAWS = """
+from stages.report.drawing import open_drawing
+opened = open_drawing()
+opened.__enter__().submit(time.sleep, 99)
+"""
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.3])
-@pytest.mark.parametrize(
-    "start",
-    [
-        "from stages.engine.helper import Helper; helper = Helper()",
-        "from stages.report.drawing import open_drawing; opened = open_drawing().__enter__()",
-    ],
-    ids=["trains", "draws"],
-)
+@pytest.mark.parametrize("start", [TRAINS, DRAWS], ids=["trains", "draws"])
 def test_a_child_ends_with_its_parent_even_if_that_is_killed(start: str, delay_s: float) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", ORPHAN.format(start=start, delay_s=delay_s)],
